@@ -1,0 +1,117 @@
+"""Recovery points, and what a host's agents say of the items they replicate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSeal:
+    """One disk of a sealed point: its size and its content.
+
+    `digest` is drill's own content digest (hex).  `witness` is the SHA-256 (hex) of a whole read of the same backup
+    job's export by a foreign tool, or None where no witness read was asked for.
+    """
+
+    target: str
+    size_bytes: int
+    digest: str
+    witness: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A recovery point: all disks of an item at one instant, sealed on the receiving side.
+
+    The instant lies between `begun_us` and `taken_us` (source wall clock, microseconds since the epoch), the times
+    just before and just after libvirt took the checkpoint; `sealed_us` is the receiver's wall clock.  `sequence`
+    counts from 1 within an `epoch`; order is (epoch, sequence), never time (I12).
+    """
+
+    item: str
+    epoch: str
+    sequence: int
+    begun_us: int
+    taken_us: int
+    sealed_us: int
+    full: bool
+    application_consistent: bool
+    disks: tuple[DiskSeal, ...]
+    log_digest: str
+    parent_digest: str
+    sent_bytes: int
+
+
+class ItemState(StrEnum):
+    """States of a protected item (spec S4), as far as the source agent drives them."""
+
+    DISABLED = "disabled"
+    INITIAL_REPLICATION = "initial replication in progress"
+    REPLICATING = "replicating"
+    SUSPENDED = "suspended"
+    RESYNCHRONIZING = "resynchronizing"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRecord:
+    """One cycle as measured by the source agent; times in seconds, sizes in bytes."""
+
+    sequence: int
+    full: bool
+    started_us: int
+    begin_seconds: float
+    transfer_seconds: float
+    total_seconds: float
+    dirty_bytes: int
+    zero_bytes: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemStatus:
+    """What the source agent observes of one item; `last_error` is empty when the last cycle went well."""
+
+    item: str
+    domain: str
+    state: ItemState
+    epoch: str
+    acknowledged_sequence: int
+    last_point: Point | None
+    last_error: str
+    cycles: tuple[CycleRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectionOrder:
+    """What a source agent is told to replicate: `item` is a generated id (the primary's UUID), safe as a file name.
+
+    `receiver` is `host:port` of the peer's receiver role; a cycle begins every `interval_seconds` (spec E4).
+    """
+
+    item: str
+    domain: str
+    receiver: str
+    interval_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayDisk:
+    """A disk of a test failover: an overlay that can be thrown away, `path` on the receiver's host."""
+
+    target: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPicture:
+    """Everything on a host that a drill might leave behind, by kind; every tuple is sorted.
+
+    Kinds: domains, networks, disks, sockets, leases, interfaces, firewall.  What replication itself writes (its
+    store and journals) is not in the picture.
+    """
+
+    host: str
+    taken_us: int
+    entries: tuple[tuple[str, str], ...]

@@ -1,0 +1,383 @@
+"""The ports: everything the core, the engine and the orchestration ask of the world.
+
+Each is small, synchronous and typed; the real ones live in `host`, `hypervisor` and `transport`, the simulated ones
+in `sim`, and both pass the contract suites in tests/contract.  Errors come from `drill.errors`: *Failed* is certainly
+without effect, *Unknown* is not known, *Unreachable* means that nothing was asked yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from drill.model.extent import Extent
+from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
+from drill.model.network import BubbleNetwork
+from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
+
+
+class Clock(Protocol):
+    """Time.  Rules speak of the wall clock; deadlines of the monotonic one."""
+
+    def now_us(self) -> int:
+        """Wall clock, microseconds since the epoch, UTC; it may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return after at least `seconds`."""
+        ...
+
+
+class Files(Protocol):
+    """A directory tree with explicit durability (guarantees I4, I16, I18).  Paths are relative, `/`-separated.
+
+    A failed fsync is final: the caller stops.  Raises OSError as the system does (ENOSPC, EIO, ENOENT).
+    """
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes from `offset`; short only at the end of the file."""
+        ...
+
+    def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data`; the file is created when missing.  Not durable before `sync`."""
+        ...
+
+    def truncate(self, path: str, size: int) -> None:
+        """Set the size; a grown part reads as zeros and takes no room.  Creates the file when missing."""
+        ...
+
+    def punch(self, path: str, offset: int, length: int) -> None:
+        """Make a range read as zeros and give its room back; the size stays."""
+        ...
+
+    def sync(self, path: str) -> None:
+        """Make the content of a file durable (fdatasync)."""
+        ...
+
+    def sync_folder(self, path: str) -> None:
+        """Make names in a folder durable (fsync of the directory)."""
+        ...
+
+    def replace(self, source: str, target: str) -> None:
+        """Atomically rename over `target`; durable after `sync_folder`."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Unlink a file; a missing one raises FileNotFoundError."""
+        ...
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and its parents; an existing one is fine."""
+        ...
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        ...
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """Names in a folder, sorted."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Size in bytes, None when there is no such file."""
+        ...
+
+    def locate(self, path: str) -> str:
+        """The absolute path, for tools that open it themselves."""
+        ...
+
+
+class ImageWriter(Protocol):
+    """One image open for writing; nothing is durable before `flush`."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write data at a byte offset."""
+        ...
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make a range read as zeros."""
+        ...
+
+    def flush(self) -> None:
+        """Make all that was written durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """An image as its header describes it; `backing` is the name inside the header, None when it stands alone."""
+
+    format: str
+    size_bytes: int
+    backing: str | None
+    backing_format: str | None
+
+
+class Images(Protocol):
+    """Disk images that our own tools made, never a peer's (guarantees § Security 5, 6).  Paths are absolute."""
+
+    def create_raw(self, path: str, size_bytes: int) -> None:
+        """A new sparse raw image; refuses an existing path."""
+        ...
+
+    def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
+        """A new qcow2 over `backing`; refuses an existing path."""
+        ...
+
+    def open(self, path: str, format: str) -> AbstractContextManager[ImageWriter]:
+        """Open for writing; the format is named, never probed."""
+        ...
+
+    def describe(self, path: str, format: str) -> ImageFacts:
+        """Read the header."""
+        ...
+
+    def content_sha256(self, path: str, format: str) -> str:
+        """SHA-256 (hex) of the guest-visible content, read whole by a tool that is not ours."""
+        ...
+
+
+class BackupJob(Protocol):
+    """An open pull-mode backup job: the disks of one domain, frozen at one instant, exported over NBD."""
+
+    begun_us: int
+    taken_us: int
+
+    def extents(self, disk: str) -> Iterable[Extent]:
+        """What differs from the base (all of the disk when it was begun without one): sorted, coalesced, DATA or ZERO.
+
+        A dirty range that reads as zeros is an explicit ZERO extent; in a full read holes are ZERO extents too.
+        """
+        ...
+
+    def read(self, disk: str, ranges: Sequence[Extent], consume: Callable[[int, memoryview], None]) -> None:
+        """Read DATA ranges with several requests in flight; `consume(offset, bytes)` is called in ascending order."""
+        ...
+
+    def witness(self, disk: str) -> str:
+        """SHA-256 (hex) of a whole read of this disk's export by a tool that is not ours."""
+        ...
+
+    def size(self, disk: str) -> int:
+        """Bytes of the disk at the instant."""
+        ...
+
+    def end(self) -> None:
+        """End the job (abort is the normal end in pull mode); returns when libvirt has no job any more."""
+        ...
+
+
+class Backups(Protocol):
+    """What the source role asks of libvirt for one domain."""
+
+    def machine(self, domain: str) -> Machine:
+        """The domain's shape; Unreachable when libvirt does not answer, Usage when there is no such domain."""
+        ...
+
+    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
+        """Targets of the disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6); others must go full."""
+        ...
+
+    def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
+        """Names of the checkpoints that start with `prefix`, oldest first."""
+        ...
+
+    def drop(self, domain: str, checkpoint: str) -> None:
+        """Delete a checkpoint, by metadata alone where its bitmap is gone."""
+        ...
+
+    def begin(self, domain: str, checkpoint: str, bases: dict[str, str | None]) -> BackupJob:
+        """Take `checkpoint` over all disks named in `bases` and open a job; a disk whose base is None is read whole."""
+        ...
+
+    def abort_leftover(self, domain: str) -> bool:
+        """End a job that a dead agent of ours left open; True when there was one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorFacts:
+    """Versions as the daemon tells them."""
+
+    libvirt: str
+    qemu: str
+    kernel: str
+    accelerator: str
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestNic:
+    """A card as the guest's agent reports it; addresses carry their prefix length, link-local ones included."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A command that ran inside a guest; output is cut at 1 MiB each."""
+
+    exit_code: int
+    output: bytes
+    errors: bytes
+
+
+class Guest(Protocol):
+    """A guest through its agent: claims, not proof (guarantees § Security 18).  Unreachable when it does not answer."""
+
+    def ping(self, timeout_seconds: float) -> None:
+        """Return when the agent answers."""
+        ...
+
+    def nics(self) -> tuple[GuestNic, ...]:
+        """The guest's network cards, the loopback left out."""
+        ...
+
+    def run(self, argv: Sequence[str], timeout_seconds: float) -> Completed:
+        """Run a program inside the guest; a timeout is Unknown."""
+        ...
+
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        """The content of a file; BadInput when it is longer than `limit_bytes`."""
+        ...
+
+
+class Hypervisor(Protocol):
+    """One host's libvirt, reached by its URI."""
+
+    def facts(self) -> HypervisorFacts:
+        """Versions and accelerator."""
+        ...
+
+    def machine(self, name: str) -> Machine:
+        """A domain read into the allow-list; Usage when there is none of that name."""
+        ...
+
+    def domains(self) -> tuple[DomainRecord, ...]:
+        """All domains, sorted by name."""
+        ...
+
+    def networks(self) -> tuple[str, ...]:
+        """All networks, sorted."""
+        ...
+
+    def define(self, machine: Machine, owner: OwnerTag) -> None:
+        """Define a domain written from the allow-list; the same machine and owner again is harmless, another's
+        domain of that name or UUID is Refused."""
+        ...
+
+    def start(self, name: str, owner: OwnerTag) -> None:
+        """Start a domain of ours; one that runs already is fine."""
+        ...
+
+    def power(self, name: str) -> PowerState:
+        """The power state now."""
+        ...
+
+    def remove(self, name: str, owner: OwnerTag) -> None:
+        """Destroy and undefine a domain of ours, with checkpoint metadata; one that is gone is fine."""
+        ...
+
+    def make_bubble(self, network: BubbleNetwork, owner: OwnerTag) -> None:
+        """Define and start an isolated network; the same again is harmless, another's of that name is Refused."""
+        ...
+
+    def remove_bubble(self, name: str, owner: OwnerTag) -> None:
+        """Stop and undefine a network of ours; one that is gone is fine."""
+        ...
+
+    def screenshot(self, name: str) -> bytes:
+        """The console's picture as PNG."""
+        ...
+
+    def console(self, name: str, seconds: float) -> bytes:
+        """What the serial console prints within `seconds`."""
+        ...
+
+    def guest(self, name: str) -> Guest:
+        """The guest's agent."""
+        ...
+
+
+class SourceAgent(Protocol):
+    """The source role of the agent on one host."""
+
+    def protect(self, order: ProtectionOrder) -> None:
+        """Begin to replicate: full copy, then cycles.  The same order again is harmless."""
+        ...
+
+    def unprotect(self, item: str) -> None:
+        """Stop replicating and drop our checkpoints; the replica stays.  Unknown items are fine."""
+        ...
+
+    def cycle(self, item: str, *, witness: bool) -> Point:
+        """Replicate now and return the sealed point; with `witness` each disk is also read whole by a foreign tool."""
+        ...
+
+    def status(self, item: str) -> ItemStatus:
+        """What is observed now."""
+        ...
+
+    def items(self) -> tuple[ItemStatus, ...]:
+        """All items this agent replicates, sorted by item."""
+        ...
+
+    def picture(self) -> HostPicture:
+        """Everything on this host that a drill might leave behind."""
+        ...
+
+    def guard(self, bridge: str) -> None:
+        """Cut a bridge off from the host: frames to and from the host are dropped, but for DHCP (ground: isolation)."""
+        ...
+
+    def unguard(self, bridge: str) -> None:
+        """Take the guard away; none there is fine."""
+        ...
+
+    def bridge_members(self, bridge: str) -> tuple[str, ...]:
+        """Interfaces enslaved to a bridge, sorted; empty when there is no such bridge."""
+        ...
+
+    def reach(self, address: str, port: int, timeout_seconds: float) -> bool:
+        """Whether a TCP connection from this host's own network to the address succeeds."""
+        ...
+
+
+class ReceiverAgent(Protocol):
+    """The receiver role of the agent on one host; it has no libvirt access."""
+
+    def points(self, item: str) -> tuple[Point, ...]:
+        """Sealed points, oldest first; empty for an unknown item."""
+        ...
+
+    def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
+        """Disks for a test failover, one overlay per disk over the point; the same again gives the same disks."""
+        ...
+
+    def remove_overlays(self, run: str) -> None:
+        """Remove all disks of a run; none there is fine."""
+        ...
+
+    def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """(target, SHA-256 hex) per disk: the point's content read whole by a tool that is not ours."""
+        ...
+
+    def forget(self, item: str) -> None:
+        """Delete the replica of an item with all its points; unknown items are fine."""
+        ...
+
+
+class StepJournal(Protocol):
+    """A recorded reply per step: what makes a procedure durable."""
+
+    def step(self, name: str, body: Callable[[], str]) -> str:
+        """The recorded reply of the step at this position, else run `body` (which never raises) and record it."""
+        ...

@@ -241,6 +241,10 @@ class Guest(Protocol):
         """The guest's network cards, the loopback left out."""
         ...
 
+    def time_us(self) -> int:
+        """The guest's wall clock, microseconds since the epoch."""
+        ...
+
     def run(self, argv: Sequence[str], timeout_seconds: float) -> Completed:
         """Run a program inside the guest; a timeout is Unknown."""
         ...
@@ -292,6 +296,10 @@ class Hypervisor(Protocol):
 
     def remove_bubble(self, name: str, owner: OwnerTag) -> None:
         """Stop and undefine a network of ours; one that is gone is fine."""
+        ...
+
+    def taps(self, name: str) -> tuple[str, ...]:
+        """Host-side interfaces of a running domain's cards, in their order."""
         ...
 
     def screenshot(self, name: str) -> bytes:
@@ -376,8 +384,10 @@ class ReceiverAgent(Protocol):
 
 
 class StepJournal(Protocol):
-    """A recorded reply per step: what makes a procedure durable."""
+    """What makes a procedure durable: positions, each with a recorded reply or none yet (ground: DBOS patterns)."""
 
-    def step(self, name: str, body: Callable[[], str]) -> str:
-        """The recorded reply of the step at this position, else run `body` (which never raises) and record it."""
+    def reserve(self, name: str) -> Callable[[Callable[[], str]], str]:
+        """Take the next position; call what is returned with a body that never raises: it gives the reply recorded at
+        this position, else runs the body and records what that returns.  Positions are reserved by one thread, in the
+        procedure's order; the bodies may run on several."""
         ...

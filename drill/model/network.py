@@ -26,8 +26,11 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmNetwork:
-    """A VM network: one libvirt network of that name on every host that carries it.  Subnets in definition order."""
+    """A VM network of a site: one libvirt network of that name on every host that carries it.
 
+    Subnets stand in definition order, which counts (spec F5)."""
+
+    site: str
     name: str
     logical_network: str
     subnets: tuple[Subnet, ...]

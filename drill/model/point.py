@@ -87,13 +87,15 @@ class ItemStatus:
 class ProtectionOrder:
     """What a source agent is told to replicate: `item` is a generated id (the primary's UUID), safe as a file name.
 
-    `receiver` is `host:port` of the peer's receiver role; a cycle begins every `interval_seconds` (spec E4).
+    `receiver` is `host:port` of the peer's receiver role; a cycle begins every `interval_seconds` (spec E4).  With
+    `witness` every cycle's export is also read whole by a foreign tool, and the SHA-256 is sealed with the point.
     """
 
     item: str
     domain: str
     receiver: str
     interval_seconds: int
+    witness: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

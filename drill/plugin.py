@@ -1,0 +1,106 @@
+"""The pytest plugin, registered by entry point: markers, the lab's requirement, `--long`, outcomes per rule.
+
+`@pytest.mark.spec("F5")`   the test shows that a rule of the catalogue is met (`drill conformance` lists them)
+`@pytest.mark.lab`          the test needs the lab; where that is impossible it is skipped by the name of what is
+                            missing, and fails instead when DRILL_REQUIRE_LAB=1
+`@pytest.mark.long`         the test runs only with `--long`
+`@pytest.mark.drill`        the test is a whole drill
+`@pytest.mark.objective`    what a drill must reach, e.g. `objective(rpo_seconds=60, rto_seconds=120)`
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drill.reporting import conformance
+
+REQUIRE_LAB = "DRILL_REQUIRE_LAB"
+MARKERS = (
+    "spec(id, ...): the test shows that these rules of the catalogue are met",
+    "lab: the test needs the lab (root, /dev/net/tun, libvirt, QEMU)",
+    "long: the test runs only with --long",
+    "drill: the test is a whole drill",
+    "objective(rpo_seconds=None, rto_seconds=None): what the drill must reach",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare `--long` and the place of the record of outcomes."""
+    group = parser.getgroup("drill")
+    group.addoption("--long", action="store_true", help="also run the tests marked `long`")
+    parser.addini("spec_record", "where outcomes per rule are kept, relative to the root; empty = nowhere", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and the recorder where the project asks for one."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    place = str(config.getini("spec_record"))
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist: its reports reach the recorder of the main process
+    if place and not is_worker and not config.option.collectonly:
+        config.pluginmanager.register(Recorder(config.rootpath / place), "drill-spec-recorder")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note each test's rules in its reports; leave out the long ones unless asked for."""
+    for item in items:
+        item.user_properties.extend(("spec", rule) for rule in rules_of(item))
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail where the lab is required, a lab test on a machine that cannot have one."""
+    if item.get_closest_marker("lab") is None:
+        return
+    lacking = lab_lacks()
+    if lacking and os.environ.get(REQUIRE_LAB) == "1":
+        pytest.fail(f"the lab is required ({REQUIRE_LAB}=1) and impossible here: {lacking}", pytrace=False)
+    if lacking:
+        pytest.skip(f"the lab is impossible here: {lacking}")
+
+
+def rules_of(item: pytest.Item) -> Iterator[str]:
+    """Ids of the rules that a test carries, those of its class and module included."""
+    for marker in item.iter_markers("spec"):
+        yield from (str(rule) for rule in marker.args)
+
+
+@functools.cache
+def lab_lacks() -> str:
+    """What this machine lacks for a lab, in words; empty when nothing."""
+    if os.geteuid() != 0:
+        return "not root"
+    if not Path("/dev/net/tun").exists():
+        return "no /dev/net/tun"
+    return ""
+
+
+class Recorder:
+    """Keeps the last outcome of every test that carries a rule (drill/reporting/conformance.py)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.outcomes: dict[str, conformance.Outcome] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a phase of a test: the call counts, and a set-up or tear-down that did not pass."""
+        rules = tuple(str(value) for name, value in report.user_properties if name == "spec")
+        if rules and (report.when == "call" or not report.passed):
+            before = self.outcomes.get(report.nodeid)
+            if before is None or before is not conformance.Outcome.FAILED:
+                self.outcomes[report.nodeid] = conformance.Outcome(report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was seen over what was known."""
+        if self.outcomes:
+            conformance.remember(self.path, self.outcomes)

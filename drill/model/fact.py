@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import TypeAliasType
+
 from drill.model.point import HostPicture, Point
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+# A named alias, so that pydantic can follow the recursion; `Json` inside a plain union sends it round for ever.
+Json = TypeAliasType("Json", "bool | int | float | str | list[Json] | dict[str, Json] | None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,10 @@ id and exit code (docs/guide/errors.md lists them), a message template over its 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import fields as dataclass_fields
+from typing import ClassVar, cast
 
 
 @dataclass(eq=False)
@@ -149,3 +151,11 @@ class DrillRed(DrillError):
     template: ClassVar[str] = "the drill's verdict is {verdict}; see {report}"
     verdict: str
     report: str
+
+
+def revive(error_id: str, fields: Mapping[str, object]) -> DrillError | None:
+    """The error of that id with those fields, as it was raised elsewhere; None for an id or fields that do not fit."""
+    kind = next((one for one in DrillError.__subclasses__() if one.__name__ == error_id), None)
+    if kind is None or fields.keys() != {one.name for one in dataclass_fields(kind)}:
+        return None
+    return cast("Callable[..., DrillError]", kind)(**{name: str(value) for name, value in fields.items()})

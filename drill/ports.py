@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drill.model.extent import Extent
+from drill.model.fact import Fact
 from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
@@ -390,4 +391,32 @@ class StepJournal(Protocol):
         """Take the next position; call what is returned with a body that never raises: it gives the reply recorded at
         this position, else runs the body and records what that returns.  Positions are reserved by one thread, in the
         procedure's order; the bodies may run on several."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where the facts of one run go, in their order."""
+
+    def written(self) -> int:
+        """How many facts stand there already."""
+        ...
+
+    def append(self, fact: Fact) -> None:
+        """Write one fact down, durably."""
+        ...
+
+
+class Hosts(Protocol):
+    """The hosts of an estate, by name: all that a controller reaches them by (design: libvirt URI and agent)."""
+
+    def hypervisor(self, host: str) -> Hypervisor:
+        """The host's libvirt; Unreachable when it does not answer."""
+        ...
+
+    def source(self, host: str) -> SourceAgent:
+        """The source role of its agent."""
+        ...
+
+    def receiver(self, host: str) -> ReceiverAgent:
+        """The receiver role of its agent."""
         ...

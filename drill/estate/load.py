@@ -90,7 +90,9 @@ class _Resolver:
                 key = (server.site, one.name)
                 if key in self.networks:
                     raise self._wrong(path, f"VM network {one.name!r} stands twice at site {server.site!r}")
-                self.networks[key] = VmNetwork(site=server.site, name=one.name, logical_network=network.name, subnets=subnets)
+                self.networks[key] = VmNetwork(
+                    site=server.site, name=one.name, logical_network=network.name, subnets=subnets
+                )
         for index, cloud in enumerate(server.clouds):
             self._cloud(server, cloud, logical, (*path, "clouds", index))
 

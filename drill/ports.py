@@ -7,16 +7,20 @@ without effect, *Unknown* is not known, *Unreachable* means that nothing was ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from drill.model.cycle import LogHeader
 from drill.model.extent import Extent
 from drill.model.fact import Fact
 from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
+
+P = TypeVar("P")
+R = TypeVar("R")
 
 
 class Clock(Protocol):
@@ -94,19 +98,14 @@ class Files(Protocol):
         ...
 
 
-class ImageWriter(Protocol):
-    """One image open for writing; nothing is durable before `flush`."""
+class Lanes(Protocol):
+    """An ordered, bounded, parallel map: several pieces of work at once, their results in the order of the pieces."""
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write data at a byte offset."""
-        ...
+    def ordered(self, work: Callable[[P], R], pieces: Iterable[P]) -> Iterator[R]:
+        """Results in order; pieces are taken in the caller's thread, at most a few ahead of the results.
 
-    def zero(self, offset: int, length: int) -> None:
-        """Make a range read as zeros."""
-        ...
-
-    def flush(self) -> None:
-        """Make all that was written durable."""
+        What `work` or `pieces` raise is raised here, once the work under way has ended.
+        """
         ...
 
 
@@ -123,16 +122,8 @@ class ImageFacts:
 class Images(Protocol):
     """Disk images that our own tools made, never a peer's (guarantees § Security 5, 6).  Paths are absolute."""
 
-    def create_raw(self, path: str, size_bytes: int) -> None:
-        """A new sparse raw image; refuses an existing path."""
-        ...
-
     def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
         """A new qcow2 over `backing`; refuses an existing path."""
-        ...
-
-    def open(self, path: str, format: str) -> AbstractContextManager[ImageWriter]:
-        """Open for writing; the format is named, never probed."""
         ...
 
     def describe(self, path: str, format: str) -> ImageFacts:
@@ -157,8 +148,11 @@ class BackupJob(Protocol):
         """
         ...
 
-    def read(self, disk: str, ranges: Sequence[Extent], consume: Callable[[int, memoryview], None]) -> None:
-        """Read DATA ranges with several requests in flight; `consume(offset, bytes)` is called in ascending order."""
+    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
+        """(offset, bytes) of the given ranges in ascending order, at most 1 MiB each, several requests in flight.
+
+        A chunk never reaches beyond its range; its bytes stay valid as long as the caller holds them.
+        """
         ...
 
     def witness(self, disk: str) -> str:
@@ -193,12 +187,36 @@ class Backups(Protocol):
         """Delete a checkpoint, by metadata alone where its bitmap is gone."""
         ...
 
-    def begin(self, domain: str, checkpoint: str, bases: dict[str, str | None]) -> BackupJob:
+    def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> BackupJob:
         """Take `checkpoint` over all disks named in `bases` and open a job; a disk whose base is None is read whole."""
         ...
 
     def abort_leftover(self, domain: str) -> bool:
         """End a job that a dead agent of ours left open; True when there was one."""
+        ...
+
+
+class LogStream(Protocol):
+    """A cycle log on its way to the receiver, which has accepted its header."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send the next bytes of the log; raises what the receiver answers in the middle of it."""
+        ...
+
+    def seal(self) -> Point:
+        """Say that the log is whole; returns the point once it is durable.  Unknown when no answer comes."""
+        ...
+
+
+class ReceiverLink(Protocol):
+    """The receiving side as the replication engine sees it."""
+
+    def head(self, item: str) -> Point | None:
+        """The newest sealed point; waits while a log of this item is being received."""
+        ...
+
+    def send(self, header: LogHeader) -> AbstractContextManager[LogStream]:
+        """Offer a log; Refused names the log that is expected.  Left without `seal`, nothing of it is kept."""
         ...
 
 

@@ -11,12 +11,15 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from drill.errors import Unsupported
+from drill.lab import preflight
 from drill.reporting import conformance
 
 REQUIRE_LAB = "DRILL_REQUIRE_LAB"
@@ -33,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare `--long` and the place of the record of outcomes."""
     group = parser.getgroup("drill")
     group.addoption("--long", action="store_true", help="also run the tests marked `long`")
+    group.addoption("--spec-carried", metavar="FILE", help="write which tests carry which rules, as JSON")
     parser.addini("spec_record", "where outcomes per rule are kept, relative to the root; empty = nowhere", default="")
 
 
@@ -46,16 +50,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(config.rootpath / place), "drill-spec-recorder")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note each test's rules in its reports; leave out the long ones unless asked for."""
-    for item in items:
-        item.user_properties.extend(("spec", rule) for rule in rules_of(item))
+    _note_rules(config, items)
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long") is not None]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
+def _note_rules(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Attach rules to tests, before any test is deselected.  Raises UsageError for a rule that is in no catalogue."""
+    carried = {item.nodeid: rules for item in items if (rules := tuple(rules_of(item)))}
+    if carried and config.getini("spec_record"):
+        known = {rule.id for rule in conformance.catalogue()}
+        if strangers := {f"{rule} ({test})" for test, rules in carried.items() for rule in rules if rule not in known}:
+            raise pytest.UsageError(f"no such rule in the catalogue: {', '.join(sorted(strangers))}")
+    for item in items:
+        item.user_properties.extend(("spec", rule) for rule in carried.get(item.nodeid, ()))
+    if place := config.getoption("--spec-carried"):
+        Path(place).write_text(json.dumps(carried), encoding="utf-8")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -78,10 +95,10 @@ def rules_of(item: pytest.Item) -> Iterator[str]:
 @functools.cache
 def lab_lacks() -> str:
     """What this machine lacks for a lab, in words; empty when nothing."""
-    if os.geteuid() != 0:
-        return "not root"
-    if not Path("/dev/net/tun").exists():
-        return "no /dev/net/tun"
+    try:
+        preflight.require()
+    except Unsupported as lacking:
+        return str(lacking)
     return ""
 
 

@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except DrillError as error:
             out.error(error)
             return error.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            return out.help(error.format_message())
         except click.ClickException as error:
             usage = Usage(problem=error.format_message(), cure=_cure(error))
             out.error(usage)

@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from drill.errors import DrillError
+from drill.errors import DrillError, Usage
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -85,6 +85,13 @@ class Output:
         self._line("error: a defect in drill, see the trace above")
         self._line("what to do: report it with the trace; nothing is known about the state that was left")
         self._deliver_error("Defect", 1, trace.rstrip().rsplit("\n", 1)[-1], "report it with the trace")
+
+    def help(self, text: str) -> int:
+        """Show how a command that lacks its verb is used; the exit code is that of `Usage`."""
+        for line in text.splitlines():
+            self._line(printable(line))
+        self._deliver_error(Usage.__name__, Usage.exit_code, "a verb is missing", "see the help")
+        return Usage.exit_code
 
     def interrupted(self) -> None:
         """Say that the operator stopped it."""

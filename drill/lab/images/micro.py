@@ -12,7 +12,6 @@ from drill.lab.images.commands import run
 from drill.lab.images.initramfs import Entry
 from drill.lab.images.recipe import Recipe, folder
 
-
 _FOLDERS = ("proc", "sys", "dev", "run", "tmp", "data", "data2", "usr/bin", "usr/sbin")
 
 

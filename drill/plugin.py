@@ -2,7 +2,7 @@
 
 `@pytest.mark.spec("F5")`   the test shows that a rule of the catalogue is met (`drill conformance` lists them)
 `@pytest.mark.lab`          the test needs the lab; where that is impossible it is skipped by the name of what is
-                            missing, and fails instead when DRILL_REQUIRE_LAB=1
+                            missing, and is an error instead when DRILL_REQUIRE_LAB=1
 `@pytest.mark.long`         the test runs only with `--long`
 `@pytest.mark.drill`        the test is a whole drill
 `@pytest.mark.objective`    what a drill must reach, e.g. `objective(rpo_seconds=60, rto_seconds=120)`
@@ -75,6 +75,7 @@ def _note_rules(config: pytest.Config, items: list[pytest.Item]) -> None:
         Path(place).write_text(json.dumps(carried), encoding="utf-8")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail where the lab is required, a lab test on a machine that cannot have one."""
     if item.get_closest_marker("lab") is None:

@@ -36,7 +36,7 @@ def command(out: Output, last: bool, long: bool) -> None:
     root = _checkout()
     rules = conformance.catalogue()
     if last:
-        carried = _pytest(root, ["--collect-only", "--quiet", "--long"], _COLLECTING_SECONDS)
+        carried = _pytest(root, ["--collect-only", "-qq", "--long"], _COLLECTING_SECONDS)
     else:
         out.progress("running the tests that carry rules")
         carried = _pytest(root, ["-m", "spec", *(["--long"] if long else [])], _RUNNING_SECONDS)

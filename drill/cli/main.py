@@ -74,25 +74,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     with Output.opened(json=_wants_json(argv)) as out:
         try:
-            status = root.main(argv, prog_name="drill", standalone_mode=False, obj=out)
-        except DrillError as error:
-            out.error(error)
-            return error.exit_code
-        except click.exceptions.NoArgsIsHelpError as error:
-            return out.help(error.format_message())
-        except click.ClickException as error:
-            usage = Usage(problem=error.format_message(), cure=_cure(error))
-            out.error(usage)
-            return usage.exit_code
+            return _perform(argv, out)
         except (KeyboardInterrupt, click.Abort):
             out.interrupted()
             return INTERRUPTED
-        except BrokenPipeError:
-            return out.reader_gone()
         except Exception:  # noqa: BLE001 - the edge: what nobody foresaw is shown whole
             out.defect(traceback.format_exc())
             return DEFECT
-        return status if isinstance(status, int) else 0
+
+
+def _perform(argv: list[str], out: Output) -> int:
+    """Run the verb; errors that tell the operator what to do are shown and become exit codes."""
+    try:
+        status = root.main(argv, prog_name="drill", standalone_mode=False, obj=out)
+    except DrillError as error:
+        out.error(error)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        return out.help(error.format_message())
+    except click.ClickException as error:
+        out.error(usage := Usage(problem=error.format_message(), cure=_cure(error)))
+        return usage.exit_code
+    return status if isinstance(status, int) else 0
 
 
 def _wants_json(argv: Sequence[str]) -> bool:

@@ -15,13 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from drill.errors import DrillError, Usage
+
+READER_GONE = 141
+"""The exit code when nobody reads standard output any more: that of a process ended by SIGPIPE."""
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -98,12 +101,6 @@ class Output:
         self._line("interrupted")
         self._deliver_error("Interrupted", 130, "interrupted", "")
 
-    def reader_gone(self) -> int:
-        """End quietly when the reader of standard output is gone: the exit code of a process ended by SIGPIPE."""
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.results.fileno())
-        return 141
-
     def _line(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where drill speaks
 
@@ -113,9 +110,17 @@ class Output:
             text = json_codec.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
         else:
             text = "\n".join(printable(line) for line in lines)
-        if text:
-            self.results.write(f"{text}\n")
-        self.results.flush()
+        try:
+            if text:
+                self.results.write(f"{text}\n")
+            self.results.flush()
+        except BrokenPipeError:
+            self._end_quietly()
+
+    def _end_quietly(self) -> NoReturn:
+        """End as a process does whose reader is gone; the interpreter must not flush into the broken pipe again."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.results.fileno())
+        raise SystemExit(READER_GONE)
 
     def _deliver_error(self, id: str, exit_code: int, message: str, remedy: str) -> None:
         if self.json and not self.delivered:

@@ -280,7 +280,7 @@ def _add_disk(devices: ET.Element, disk: Disk, tuning: Tuning) -> None:
 
 
 def _add_nic(devices: ET.Element, nic: Nic) -> None:
-    """A card; one that is on no network is a tap on no bridge with its link down.
+    """A card without boot ROM; one that is on no network is a tap on no bridge with its link down.
 
     `type='null'` would be the word for it, and makes libvirtd 9.0.0 die of a segmentation fault at the domain's start.
     QEMU itself drops the frames of a link that is down, and `driver='qemu'` keeps the kernel's vhost out of it.
@@ -293,6 +293,7 @@ def _add_nic(devices: ET.Element, nic: Nic) -> None:
     if nic.network is None:
         _add(element, "driver", name="qemu")
         _add(element, "link", state="down")
+    _add(element, "rom", enabled="no")
 
 
 def _add_consoles(devices: ET.Element) -> None:

@@ -1,0 +1,131 @@
+"""The house itself: layers that hold and can break, a wheel that carries its data, versions said once."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import drill
+from fixtures.command_line import ROOT
+
+LINT = Path(sys.executable).with_name("lint-imports")
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    argv = [str(LINT), "--no-cache"]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_no_import_crosses_a_layer() -> None:
+    said = lint_imports(ROOT)
+    assert said.returncode == 0, said.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        pytest.param("core/planted.py", "import time", "core, model and replication", id="core reads a clock"),
+        pytest.param("model/planted.py", "import os", "core, model and replication", id="model touches the system"),
+        pytest.param("replication/planted.py", "import threading", "core, model and", id="the engine makes a thread"),
+        pytest.param("lab/planted.py", "import libvirt", "Only hypervisor", id="lab imports libvirt"),
+        pytest.param("host/planted.py", "import nbd", "Only hypervisor", id="host imports nbd"),
+        pytest.param(
+            "orchestration/planted.py", "import dbos", "Only orchestration/durable", id="a second DBOS importer"
+        ),
+        pytest.param("sim/planted.py", "import drill.core", "The simulated world", id="sim shares code with core"),
+        pytest.param("vault/planted.py", "import drill.host", "The layers", id="a sibling"),
+        pytest.param("estate/planted.py", "import drill.wiring", "The layers", id="a layer above"),
+        pytest.param("planted/__init__.py", "", "The layers", id="a package that no layer names"),
+    ],
+)
+def test_an_import_that_crosses_a_layer_is_found(tmp_path: Path, file: str, line: str, contract: str) -> None:
+    shutil.copytree(ROOT / "drill", tmp_path / "drill", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    place = tmp_path / "drill" / file
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"{line}\n")
+    said = lint_imports(tmp_path)
+    assert said.returncode == 1
+    rows = said.stdout.replace(" \n", " ").splitlines()  # long rows are wrapped
+    assert [row for row in rows if "BROKEN" in row and row.startswith(contract)], said.stdout
+    assert "drill.planted" in said.stdout or ".planted -> " in said.stdout
+
+
+def test_pure_layers_ask_datetime_for_no_time() -> None:
+    asking = {"now", "utcnow", "today"}
+    for folder in ("core", "model", "replication"):
+        for file in sorted((ROOT / "drill" / folder).rglob("*.py")):
+            names = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+            assert not names & asking, file
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built by its build system."""
+    out = tmp_path_factory.mktemp("wheel")
+    argv = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(argv, capture_output=True, timeout=110, check=True)
+    (built,) = out.glob("dr_drill-*.whl")
+    return built
+
+
+def test_the_wheel_carries_all_data_and_nothing_generated(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("fixtures", "hosts"):
+        tracked = subprocess.run(
+            ["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        )
+        shipped = {f"drill/_data/{name}" for name in tracked.stdout.split()}
+        assert shipped <= names
+    assert not [name for name in names if "/out/" in name or name.startswith(("tests/", "docs/"))]
+    assert "drill/plugin.py" in names
+
+
+def test_an_installed_wheel_finds_its_data(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run(pip, capture_output=True, timeout=110, check=True)
+    script = (
+        "import drill, drill.data; print(drill.__file__); print(drill.data.path('fixtures', 'spec', 'catalogue.yaml'))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    package, catalogue = map(Path, said.stdout.split())
+    assert package.is_relative_to(site)
+    assert catalogue.is_relative_to(site)
+    assert catalogue.is_file()
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## {drill.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_has_a_lower_bound_and_ours_are_capped_at_the_next_major() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert all(">=" in wanted for wanted in project["dependencies"])
+    assert [wanted for wanted in project["dependencies"] if ",<" not in wanted] == ["libvirt-python>=9"]

@@ -52,7 +52,12 @@ $BOUND
 END
 [ ! -d "$LABS" ] || mount -n -t tmpfs -o ro,size=4k none "$LABS"
 """
-_CONTROLLER = 'echo "$PLACE" > /proc/sys/kernel/hostname\n'
+_CONTROLLER = """
+echo "$PLACE" > /proc/sys/kernel/hostname
+mount -n --bind "$FOLDER/drill" "$STATE"
+[ ! -d "$LABS" ] || mount -n -t tmpfs -o ro,size=4k none "$LABS"
+"""
+_FABRIC = 'echo "$PLACE" > /proc/sys/kernel/hostname\n'
 
 
 def up(topology: Topology, progress: Progress = lambda _: None) -> Lab:
@@ -155,9 +160,13 @@ class _Build:
 
     def _new_place(self, name: str) -> Place:
         self.progress(f"{name}: namespaces")
-        if name in ("fabric", "controller"):
-            return keep(self.topology.name, name, _CONTROLLER, marker=labs_root(), also={"PLACE": name})
         folder = self.folder / name
+        if name == "fabric":
+            return keep(self.topology.name, name, _FABRIC, marker=labs_root(), also={"PLACE": name})
+        if name == "controller":
+            (folder / "drill").mkdir(parents=True, exist_ok=True)
+            also = {"PLACE": name, "FOLDER": str(folder), "LABS": str(labs_root()), "STATE": str(BOUND["drill"])}
+            return keep(self.topology.name, name, _CONTROLLER, marker=BOUND["run"], also=also)
         for part in BOUND:
             (folder / part).mkdir(parents=True, exist_ok=True)
         seat = next(seat for seat in self.topology.seats() if seat.name == name)

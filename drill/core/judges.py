@@ -62,8 +62,8 @@ def agent(seen: Observed) -> Judgement:
     answers, took = fields(seen.observed, "answers", "seconds", where="observed")
     after = seconds(took, "observed.seconds")
     if flag(answers, "observed.answers"):
-        return passes(f"the guest agent answers after {after:.1f} s")
-    return fails(f"the guest agent does not answer within {after:.1f} s")
+        return passes(f"the guest agent answers after {_duration(after)}")
+    return fails(f"the guest agent does not answer within {_duration(after)}")
 
 
 def heartbeat(seen: Observed) -> Judgement:
@@ -143,7 +143,7 @@ def nic_count(seen: Observed) -> Judgement:
     found = count(stated, "observed.count")
     if len(rows(cards, "observed.nics", lambda card, _: card)) != found:
         raise Unreadable("observed.count is not the number of observed.nics")
-    return passes(f"{found} cards") if found == expected else fails(f"{found} cards, not {expected}")
+    return passes(cards_of(found)) if found == expected else fails(f"{cards_of(found)}, not {expected}")
 
 
 def subnet(seen: Observed) -> Judgement:
@@ -152,14 +152,16 @@ def subnet(seen: Observed) -> Judgement:
     found = places(seen.observed, "observed")
     if not expected and not found:
         return unproven("no card was expected and none was seen")
-    wrong = [
-        f"{mac} is {_place(found.get(mac))}, not {_place(expected.get(mac))}"
-        for mac in sorted(expected.keys() | found.keys())
-        if expected.get(mac) != found.get(mac)
+    wrong = [f"{mac} is not there" for mac in sorted(expected.keys() - found.keys())]
+    wrong += [f"{mac} was not expected" for mac in sorted(found.keys() - expected.keys())]
+    wrong += [
+        f"{mac} is {_place(found[mac])}, not {_place(expected[mac])}"
+        for mac in sorted(expected.keys() & found.keys())
+        if expected[mac] != found[mac]
     ]
     if wrong:
         return fails("; ".join(wrong))
-    return passes(", ".join(f"{mac} {_place(place)}" for mac, place in sorted(found.items())))
+    return passes("; ".join(f"{mac} {_place(place)}" for mac, place in sorted(found.items())))
 
 
 def address(seen: Observed) -> Judgement:
@@ -233,6 +235,11 @@ def addresses(value: Json, where: str) -> dict[str, list[IPv4Interface | IPv6Int
     return by_key(rows(fields(value, "nics", where=where)[0], f"{where}.nics", _nic_addresses), f"{where}.nics")
 
 
+def cards_of(number: int) -> str:
+    """A number of network cards, in words."""
+    return "1 network card" if number == 1 else f"{number} network cards"
+
+
 def same_address(found: IPv4Interface | IPv6Interface, wish: str) -> bool:
     """Whether a guest's address is the wished one; the prefix length counts where the wish has one."""
     wanted = interface(wish, "expected")
@@ -286,9 +293,7 @@ def _service(value: Json, where: str) -> tuple[str, bool, str]:
     return text(name, where), flag(answers, where), detail
 
 
-def _place(place: Place | None) -> str:
-    if place is None:
-        return "not there"
+def _place(place: Place) -> str:
     network, name = place
     if network is None:
         return "plugged into nothing"
@@ -297,8 +302,14 @@ def _place(place: Place | None) -> str:
 
 def _bridges(number: int) -> str:
     return (
-        "only the machines' own cards are on the bridge" if number == 1 else f"{number} bridges carry only the machines"
+        "only the machines' own cards are on the bridge"
+        if number == 1
+        else f"only the machines' own cards are on the {number} bridges"
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def _few(items: list[str] | list[int], most: int = 8) -> str:

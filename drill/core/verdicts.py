@@ -19,7 +19,18 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 
 from drill.core import objectives
-from drill.core.judges import JUDGES, Judge, Judgement, addresses, fails, passes, places, same_address, unproven
+from drill.core.judges import (
+    JUDGES,
+    Judge,
+    Judgement,
+    addresses,
+    cards_of,
+    fails,
+    passes,
+    places,
+    same_address,
+    unproven,
+)
 from drill.core.shapes import Unreadable
 from drill.model.fact import (
     ChecksPlanned,
@@ -235,7 +246,7 @@ def _prediction(vm: str, facts: tuple[Fact, ...]) -> Judgement:
     for seen in _seen("address", vm, facts):
         held = addresses(seen.observed, "observed")
         wrong += [f"{nic.mac} has not {nic.address}" for nic in cards if not _as_told(nic, held)]
-    return fails("; ".join(wrong)) if wrong else passes(f"{len(cards)} cards are where they were predicted")
+    return fails("; ".join(wrong)) if wrong else passes(f"{cards_of(len(cards))}, each as predicted")
 
 
 def _as_told(nic: NicPredicted, held: dict[str, list[IPv4Interface | IPv6Interface]]) -> bool:

@@ -97,7 +97,7 @@ def encode(fact: Fact, number: int, previous: str) -> tuple[bytes, str]:
     where = f"fact {number}, {name}"
     if FACTS.get(name) is not type(fact):
         raise BadInput(where, "not a fact of this version")
-    data = asdict(_typed(name, canonical(asdict(fact), where), where))
+    data = asdict(_typed(name, canonical(_whole_text(asdict(fact)), where), where))
     body: dict[str, object] = {"n": number, "fact": name, "data": data, "previous": previous}
     digest = hashlib.sha256(canonical(body, where)).hexdigest()
     line = canonical({**body, "hash": digest}, where)
@@ -222,6 +222,15 @@ def _typed(name: str, data: bytes, where: str) -> Fact:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise BadInput(where, f"{name}.{place}: {first['msg']}") from None
+
+
+def _whole_text(value: object) -> object:
+    """The same value with half characters (lone surrogates, which a guest's JSON may hold) spelled out: `\\ud800`."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_whole_text(key): _whole_text(inner) for key, inner in value.items()}
+    return [_whole_text(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _sync_folder(folder: Path) -> None:

@@ -44,6 +44,7 @@ from drill.model.command import (
 from drill.model.estate import Estate, Item, Plan
 from drill.model.fact import ChecksPlanned, MachinePredicted, NicPredicted, RunEnded, RunStarted
 from drill.model.machine import Disk, Machine, Nic
+from drill.model.network import BubbleNetwork
 from drill.model.point import Point
 
 PARALLEL = 8
@@ -348,7 +349,7 @@ def _examine(order: FailoverTest, candidates: list[Candidate], networks: list[bu
     """Every owed check; one that fails to observe stays without observation and counts as unknown."""
     commands: list[Command[Evidence]] = []
     for one in candidates:
-        commands += _machine_checks(one)
+        commands += _machine_checks(one, tuple(bubbled.network for bubbled in networks))
     guests, hosts = bubble.probes(order.estate, [_in_bubble(one) for one in candidates])
     commands.append(
         ProbeIsolation(
@@ -370,7 +371,7 @@ def _examine(order: FailoverTest, candidates: list[Candidate], networks: list[bu
             yield from note(screen)
 
 
-def _machine_checks(one: Candidate) -> list[Command[Evidence]]:
+def _machine_checks(one: Candidate, networks: tuple[BubbleNetwork, ...]) -> list[Command[Evidence]]:
     expected = owed.expectations(one.item, one.nics, one.point, one.ledger)
     return [
         Check(
@@ -382,6 +383,7 @@ def _machine_checks(one: Candidate) -> list[Command[Evidence]]:
             item=one.primary.machine.uuid,
             point=one.point,
             paths=one.item.ledgers,
+            networks=networks,
         )
         for name, value in expected.items()
     ]

@@ -299,6 +299,7 @@ class Check(Command[Evidence]):
     item: str = ""
     point: Point | None = None
     paths: tuple[str, ...] = ()
+    networks: tuple[BubbleNetwork, ...] = ()
     seconds: float = 10.0
 
 

@@ -124,3 +124,11 @@ def _flaw(text: bytes, found: Record | None, expected: int) -> Flaw:
     if found is not None:
         return Flaw.GAP if found.sequence > expected else Flaw.REPETITION
     return Flaw.CHECKSUM if _LAYOUT.fullmatch(text) else Flaw.GARBLED
+
+
+def nth(content: bytes, sequence: int) -> Record:
+    """Record number `sequence` of a ledger whose valid prefix reaches that far; ValueError where it does not."""
+    found = _record(content[(sequence - 1) * RECORD_BYTES : sequence * RECORD_BYTES])
+    if found is None or found.sequence != sequence:
+        raise ValueError(f"no record {sequence}")
+    return found

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """One virtio disk; `target` is the guest's device name (`vda`), `size_bytes` may be any number, `format` is named."""
+    """One virtio disk; `target` is the guest's device name (`vda`), `size_bytes` may be any number."""
 
     target: str
     path: str

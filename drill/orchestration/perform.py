@@ -34,12 +34,19 @@ _LOG = logging.getLogger(__name__)
 class Act(Protocol):
     """Performs one command against the world; raises from `drill.errors`."""
 
-    def __call__(self, command: Command[object]) -> object: ...
+    def __call__(self, command: Command[object]) -> object:
+        """Perform it and return its reply."""
+        ...
+
+
+def _silent(fact: Fact) -> None:
+    """No progress is shown."""
+    del fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A recorded reply.  `outcome` is done (then `value`), or failed or unknown (then `error_id` and `error_fields`)."""
+    """A recorded reply: `value` when it was done, `error_id` and `error_fields` when it failed or nobody knows."""
 
     command: str
     arguments: Json
@@ -65,7 +72,7 @@ class Performer:
     recorder: Recorder
     clock: Clock
     cancel_asked: Callable[[], bool]
-    progress: Callable[[Fact], None] = lambda fact: None
+    progress: Callable[[Fact], None] = _silent
     _facts: int = 0
     _cancelled: bool = False
 
@@ -135,7 +142,7 @@ class Performer:
         except DrillError as error:
             outcome = "unknown" if isinstance(error, Unknown) else "failed"
             error_id, error_fields = error.id, dict(vars(error))
-        except Exception as error:  # the interpreter's edge: a defect in an action must not lose the cleanup
+        except Exception as error:  # noqa: BLE001 - the interpreter's edge: a defect must not lose the cleanup
             _LOG.exception("step %s broke", type(command).__name__)
             outcome = "unknown"
             error_id, error_fields = "Unknown", {"action": command.title, "cause": f"{type(error).__name__}: {error}"}

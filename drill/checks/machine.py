@@ -1,0 +1,56 @@
+"""Observers of a machine as its hypervisor and its own agent show it."""
+
+from __future__ import annotations
+
+import re
+
+from drill.errors import DrillError
+from drill.model.command import Check
+from drill.model.fact import Json
+from drill.ports import Clock, Hosts
+
+_BEAT = re.compile(rb"drill-heartbeat (\d+)")
+CONSOLE_SECONDS = 2.6
+LEDGER_BYTES_MAX = 64 << 20
+
+
+def boot(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
+    """The power state, from libvirt."""
+    del clock
+    return {"state": hosts.hypervisor(check.host).power(check.domain).value}, None
+
+
+def agent(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
+    """Whether the guest's agent answers within the check's time, and after how many seconds."""
+    guest = hosts.hypervisor(check.host).guest(check.domain)
+    began, refusal = clock.monotonic(), ""
+    while clock.monotonic() - began < check.seconds:
+        try:
+            guest.ping(check.seconds)
+        except DrillError as error:
+            refusal = str(error)
+            clock.sleep(0.2)
+        else:
+            return {"answers": True, "seconds": round(clock.monotonic() - began, 3)}, None
+    return {"answers": False, "seconds": round(clock.monotonic() - began, 3)}, {"refusal": refusal}
+
+
+def heartbeat(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
+    """The beats a guest counts on its serial console; needs no agent and no network."""
+    del clock
+    printed = hosts.hypervisor(check.host).console(check.domain, CONSOLE_SECONDS)
+    beats: Json = [int(number) for number in _BEAT.findall(printed)]
+    return {"beats": beats}, {"console_seconds": CONSOLE_SECONDS, "bytes": len(printed)}
+
+
+def primary(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
+    """Whether the primary runs and its item replicates; the ledger's growth over half a second is shown beside it."""
+    hypervisor = hosts.hypervisor(check.host)
+    status = hosts.source(check.host).status(check.item)
+    evidence: dict[str, Json] = {"acknowledged_sequence": status.acknowledged_sequence, "last_error": status.last_error}
+    if check.paths:
+        guest = hypervisor.guest(check.domain)
+        before = len(guest.read_file(check.paths[0], LEDGER_BYTES_MAX))
+        clock.sleep(0.5)
+        evidence["ledger_grew_bytes"] = len(guest.read_file(check.paths[0], LEDGER_BYTES_MAX)) - before
+    return {"state": hypervisor.power(check.domain).value, "item_state": status.state.value}, evidence

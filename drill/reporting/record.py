@@ -225,7 +225,7 @@ def _typed(name: str, data: bytes, where: str) -> Fact:
 
 
 def _whole_text(value: object) -> object:
-    """The same value with half characters (lone surrogates, which a guest's JSON may hold) spelled out: `\\ud800`."""
+    """The same value with half characters (lone surrogates, which a guest's JSON may hold) spelled out as escapes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

@@ -22,15 +22,21 @@ from drill.lab.roots import labs_root
 PREFIX = "drill-lab:"
 MARK_VARIABLE = "DRILL_LAB"
 ROLE_VARIABLE = "DRILL_LAB_ROLE"
+"""`libvirtd` while it is started, `libvirtd@123` when it is process 123: children inherit it and are not it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A live process inside a lab.  `place` is a host's name, `controller` or `fabric`; `role` may be empty."""
+    """A live process inside a lab.  `place` is a host's name, `controller` or `fabric`.
+
+    `role` is what a process that `up` starts is there for, and empty for its children and for everybody else's;
+    `starting` is true from its fork until it is what its role says.
+    """
 
     pid: int
     place: str
     role: str
+    starting: bool
     command: str
 
 
@@ -123,7 +129,15 @@ def _examine(pid: int, beginning: str, by_namespace: dict[str, str]) -> Member |
     if not found:
         return None
     command = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
-    return Member(pid=pid, place=found.rpartition(":")[2], role=environment.get(ROLE_VARIABLE, ""), command=command)
+    role, _, holder = environment.get(ROLE_VARIABLE, "").partition("@")
+    mine = holder in ("", str(pid))
+    return Member(
+        pid=pid,
+        place=found.rpartition(":")[2],
+        role=role if mine else "",
+        starting=bool(role) and not holder,
+        command=command,
+    )
 
 
 def _mark_mounted(pid: int, beginning: str) -> str:

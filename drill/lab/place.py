@@ -40,9 +40,11 @@ done
 ip link set lo up
 """
 _END = """
+export DRILL_LAB_ROLE="keeper@$$"
 echo "ready $$"
 exec sleep infinity </dev/null >/dev/null 2>&1
 """
+_TAKE_ROLE = 'export DRILL_LAB_ROLE="$0@$$"; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Place:
         env = environment(self.lab, self.name, role)
         with log.open("ab") as output:
             subprocess.run(
-                ["setsid", "--fork", *self.argv_inside(argv)],
+                ["setsid", "--fork", *self.argv_inside(["sh", "-c", _TAKE_ROLE, role, *argv])],
                 check=True, timeout=10, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 

@@ -141,7 +141,7 @@ class _Build:
     def _places(self) -> dict[str, Place]:
         """Every place, with a keeper: those that stand, those that lost theirs, and new ones."""
         lab = self.topology.name
-        members.await_true(_keepers_settled(lab), READY_SECONDS, f"the keepers of lab {lab}")
+        members.await_true(_settled(lab), READY_SECONDS, f"what an earlier up began in lab {lab}")
         standing = {member.place: member for member in reversed(ranked(members.of_lab(lab)))}
 
         def place(name: str) -> Place:
@@ -244,9 +244,9 @@ def _one_at_a_time(progress: Progress) -> Progress:
     return say
 
 
-def _keepers_settled(lab: str) -> Callable[[], bool]:
-    """Whether no keeper is still mounting: one whose `up` was killed goes on until it sleeps."""
-    return lambda: all(m.command == "sleep" for m in members.of_lab(lab) if m.role == KEEPER)
+def _settled(lab: str) -> Callable[[], bool]:
+    """Whether nothing is still starting: a keeper whose `up` was killed goes on mounting until it sleeps."""
+    return lambda: not any(member.starting for member in members.of_lab(lab))
 
 
 def _together(work: Callable[[In], Out], over: Iterable[In]) -> list[Out]:

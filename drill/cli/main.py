@@ -1,7 +1,7 @@
 """The command `drill`: one file in this folder per verb, imported only when the verb is used.
 
-A verb's file defines `command`, a click command or group; the verb's name is the file's, with hyphens.  The code of a
-verb takes the invocation's `Output` (drill/cli/output.py) and lets errors of drill/errors.py pass: they are shown
+A verb's file defines `command`, a click command or group; the verb's name is the file's, with hyphens.  Files that
+begin with an underscore are shared by verbs.  The code of a verb takes the invocation's `Output` (drill/cli/output.py) and lets errors of drill/errors.py pass: they are shown
 here, with the class's exit code.
 """
 
@@ -21,7 +21,7 @@ from drill.errors import DrillError, Usage
 
 INTERRUPTED = 130
 DEFECT = 1
-_NOT_VERBS = frozenset({"__init__", "main", "output"})
+_NOT_VERBS = frozenset({"main", "output"})
 # In code a test failover is `failover_test`: pytest would collect an imported `test_*`.
 _FILES = {"test-failover": "failover_test"}
 _NAMES = {file: verb for verb, file in _FILES.items()}
@@ -33,7 +33,8 @@ class Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names of all verbs, sorted; nothing is imported."""
         files = (file.stem for file in Path(__file__).parent.glob("*.py"))
-        return sorted(_NAMES.get(stem, stem.replace("_", "-")) for stem in files if stem not in _NOT_VERBS)
+        verbs = (stem for stem in files if stem not in _NOT_VERBS and not stem.startswith("_"))
+        return sorted(_NAMES.get(stem, stem.replace("_", "-")) for stem in verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb; None when there is no such file."""

@@ -1,8 +1,8 @@
 """The command `drill`: one file in this folder per verb, imported only when the verb is used.
 
-A verb's file defines `command`, a click command or group; the verb's name is the file's, with hyphens.  Files that
-begin with an underscore are shared by verbs.  The code of a verb takes the invocation's `Output` (drill/cli/output.py) and lets errors of drill/errors.py pass: they are shown
-here, with the class's exit code.
+A verb's file defines `command`, a click command or group; the verb's name is the file's, with hyphens, and files that
+begin with an underscore are shared by verbs.  The code of a verb takes the invocation's `Output` (drill/cli/output.py)
+and lets errors of drill/errors.py pass: they are shown here, with the class's exit code.
 """
 
 from __future__ import annotations

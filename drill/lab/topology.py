@@ -227,7 +227,11 @@ def _find(path_or_name: str | Path) -> Path:
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:
+    """Every mistake once: what a list is said to lack because of a mistake inside it is left out."""
+    places = [problem["loc"] for problem in error.errors()]
     for problem in error.errors():
+        if any(place != problem["loc"] and place[: len(problem["loc"])] == problem["loc"] for place in places):
+            continue
         path = ".".join(str(part) for part in problem["loc"]) or "topology"
         yield f"{path}: {problem['msg'].removeprefix('Value error, ')}"
 

@@ -55,7 +55,7 @@ def server_address(bridge: str) -> str:
 def _dhcp_options(network: BubbleNetwork) -> list[str]:
     """Options of dnsmasq for the subnets with DHCP; empty when there are none."""
     served = [subnet for subnet in network.subnets if subnet.dhcp]
-    options = []
+    options = ["no-ping"] if served else []  # every answer is a reservation; a probe would only wait 3 s for nothing
     for number, subnet in enumerate(served):
         options += _subnet_options(network.bridge, f"s{number}", subnet)
     for reservation in network.reservations:

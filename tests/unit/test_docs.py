@@ -112,6 +112,12 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
+def test_documents_that_the_code_cites_exist() -> None:
+    for file in [ROOT / "run", *(ROOT / "drill").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for cited in re.findall(r"(?<![\w/])docs/(?:adr/\d{4}|[\w/-]+\.md)", file.read_text(encoding="utf-8")):
+            assert (ROOT / cited).exists() or list(ROOT.glob(f"{cited}-*.md")), f"{file}: {cited}"
+
+
 def test_every_decision_is_listed_and_has_its_four_parts() -> None:
     for record in (DOCS / "adr").glob("*.md"):
         text = record.read_text(encoding="utf-8")

@@ -56,7 +56,8 @@ class Actions:
         )
 
     @_act.register
-    def _(self, command: c.SeePrimary) -> c.PrimarySeen:
+    def see_primary(self, command: c.SeePrimary) -> c.PrimarySeen:
+        """Look at a primary: its shape from libvirt, its addresses from its agent."""
         hypervisor = self.hosts.hypervisor(command.host)
         machine = hypervisor.machine(command.domain)
         held = {one.mac: one.addresses for one in hypervisor.guest(command.domain).nics()} if command.agent else {}

@@ -1,0 +1,194 @@
+"""The controller, assembled: an estate's hosts over libvirt and their agents, and procedures run durably on them.
+
+The controller sees no host's files and no host's network; it knows a libvirt URI and two agent addresses per host.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydantic import TypeAdapter
+
+from drill.core.failover_test import FailoverTest, failover_test
+from drill.errors import DrillError, Usage
+from drill.host.clock import SystemClock
+from drill.hypervisor.host import LibvirtHypervisor
+from drill.model.estate import Estate
+from drill.model.fact import Fact
+from drill.model.point import ItemStatus, ProtectionOrder
+from drill.orchestration.actions import Actions
+from drill.orchestration.durable import DurableRuns
+from drill.orchestration.perform import Performer
+from drill.ports import Clock, Recorder, StepJournal
+from drill.transport.client import ReceiverClient, SourceClient
+
+FAILOVER_TEST = "failover_test"
+_ORDER: TypeAdapter[FailoverTest] = TypeAdapter(FailoverTest)
+
+
+class RemoteHosts:
+    """The port `Hosts` for an estate; connections are made when first needed and kept."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._hypervisors: dict[str, LibvirtHypervisor] = {}
+        self._lock = threading.Lock()
+
+    def hypervisor(self, host: str) -> LibvirtHypervisor:
+        """The host's libvirt; nothing is asked of it yet."""
+        with self._lock:
+            if host not in self._hypervisors:
+                self._hypervisors[host] = LibvirtHypervisor(self._estate.hosts[host].libvirt)
+            return self._hypervisors[host]
+
+    def source(self, host: str) -> SourceClient:
+        """A client of the agent's source role; it connects per request."""
+        return SourceClient(*endpoint(self._estate.hosts[host].source_agent))
+
+    def receiver(self, host: str) -> ReceiverClient:
+        """A client of the agent's receiver role; it connects per request."""
+        return ReceiverClient(*endpoint(self._estate.hosts[host].receiver_agent))
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """`host:port` as its two parts."""
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+class ClosingRecorder(Recorder, Protocol):
+    """A recorder that is let go of when its run has ended or was interrupted."""
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+Records = Callable[[str], ClosingRecorder]
+Progress = Callable[[str, Fact], None]
+
+
+@dataclass(slots=True)
+class Controller:
+    """Runs procedures durably; `state` is the controller's own folder, `records` gives the run record of a run id.
+
+    Entering takes up what an earlier controller left unfinished.
+    """
+
+    state: Path
+    records: Records
+    progress: Progress
+    clock: Clock
+    _runs: DurableRuns | None = None
+
+    def __enter__(self) -> Self:
+        self._runs = DurableRuns(self.state, self._perform)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.runs.__exit__(kind, error, trace)
+
+    @property
+    def runs(self) -> DurableRuns:
+        """The durable runs, while the controller is open."""
+        if self._runs is None:
+            raise RuntimeError("the controller is not open")
+        return self._runs
+
+    def start(self, order: FailoverTest) -> None:
+        """Begin a test failover."""
+        self.runs.start(order.run, FAILOVER_TEST, _ORDER.dump_json(order).decode())
+
+    def _perform(self, run: str, kind: str, order: str, journal: StepJournal) -> str:
+        """The body of a run, from its recorded order alone, so that any controller can go on with it."""
+        if kind != FAILOVER_TEST:
+            raise Usage(problem=f"run {run} is a {kind}, which this version does not know")
+        asked = _ORDER.validate_json(order)
+        recorder = self.records(run)
+        try:
+            return Performer(
+                act=Actions(hosts=RemoteHosts(asked.estate), clock=self.clock, vault=asked.estate.vault),
+                journal=journal,
+                recorder=recorder,
+                clock=self.clock,
+                cancel_asked=lambda: self.runs.cancel_asked(run),
+                progress=lambda fact: self.progress(run, fact),
+            ).perform(failover_test(asked))
+        finally:
+            recorder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Replication of an estate's items, asked of their hosts' agents."""
+
+    estate: Estate
+    hosts: RemoteHosts
+
+    def identity(self, name: str) -> str:
+        """The item's id: the UUID of its virtual machine.  Usage for an item that the estate does not have."""
+        item = self.item_named(name)
+        return self.hosts.hypervisor(self.estate.items[item].source_host).machine(item).uuid
+
+    def item_named(self, name: str) -> str:
+        """The name, when the estate has it."""
+        if name not in self.estate.items:
+            known = ", ".join(sorted(self.estate.items)) or "none"
+            raise Usage(problem=f"there is no protected item {name!r}", cure=f"the estate has: {known}")
+        return name
+
+    def protect(self, name: str) -> str:
+        """Order the replication of one item; its id.  The same again is harmless."""
+        identity, item = self.identity(name), self.estate.items[name]
+        policy = item.pair.policy
+        self.hosts.source(item.source_host).protect(
+            ProtectionOrder(
+                item=identity,
+                domain=name,
+                receiver=self.estate.hosts[item.target_host].replication_address,
+                interval_seconds=policy.copy_frequency_seconds,
+                witness=policy.witness,
+            )
+        )
+        return identity
+
+    def status(self, name: str, identity: str) -> ItemStatus:
+        """What the source agent observes of an item."""
+        return self.hosts.source(self.estate.items[name].source_host).status(identity)
+
+    def await_point(self, name: str, identity: str, seconds: float, clock: Clock) -> ItemStatus:
+        """Wait for the first recovery point; raises what the agent could not mend within the time."""
+        deadline = clock.monotonic() + seconds
+        while (status := self.status(name, identity)).last_point is None:
+            if clock.monotonic() >= deadline:
+                raise NoPointYet(name, seconds, status.last_error)
+            clock.sleep(0.1)
+        return status
+
+
+class NoPointYet(DrillError):
+    """The initial replication did not end in time; it goes on."""
+
+    exit_code = 12
+    template = "{item} has no recovery point after {seconds:.0f} s: {last_error}"
+    remedy_template = "look at: drill status; the agent goes on by itself"
+
+    def __init__(self, item: str, seconds: float, last_error: str) -> None:
+        self.item, self.seconds, self.last_error = item, seconds, last_error or "still copying"
+
+
+def controller_folder(state: Path, vault: str) -> Path:
+    """Where the controller of a vault keeps its runs."""
+    return state / "controller" / vault
+
+
+def system_clock() -> Clock:
+    """The real clock."""
+    return SystemClock()

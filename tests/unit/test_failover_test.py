@@ -1,0 +1,171 @@
+"""The test failover as a procedure: what it makes, in which order, and that nothing of it stays, whatever happens."""
+
+from __future__ import annotations
+
+import pytest
+
+from drill.core.failover_test import FailoverTest, derived_uuid, failover_test
+from drill.core.verdicts import judge
+from drill.errors import Failed, Unknown
+from drill.model import command as c
+from drill.model.fact import RunEnded, StepEnded
+from drill.model.verdict import Outcome
+from drill.orchestration.perform import Performer
+from tests.paper import NOW, MemoryJournal, MemoryRecord, Paper, StandingClock, estate
+
+
+def order(**changes: object) -> FailoverTest:
+    fields = {
+        "run": "r1", "estate": estate(), "plan": "shop", "point_choice": "latest", "network_choice": "isolated",
+        "started_us": NOW, "drill_version": "0",
+    }  # fmt: skip
+    return FailoverTest(**(fields | changes))  # type: ignore[arg-type]
+
+
+def run(
+    paper: Paper, *, journal: MemoryJournal | None = None, cancel_at: int | None = None
+) -> tuple[str, MemoryRecord]:
+    record = MemoryRecord()
+    performer = Performer(
+        act=paper,
+        journal=journal or MemoryJournal(),
+        recorder=record,
+        clock=StandingClock(),
+        cancel_asked=lambda: cancel_at is not None and len(paper.log) >= cancel_at,
+    )
+    return performer.perform(failover_test(order())), record
+
+
+def names(paper: Paper) -> list[str]:
+    return [type(one).__name__ for one in paper.log]
+
+
+def test_a_healthy_plan_passes_and_leaves_nothing() -> None:
+    paper = Paper()
+    outcome, record = run(paper)
+    verdict = judge(record.facts)  # type: ignore[arg-type]
+    assert outcome == "done"
+    assert paper.made == set()
+    assert [(one.check, one.vm, one.reason) for one in verdict.checks if one.outcome is not Outcome.PASS] == []
+    assert (verdict.outcome, verdict.rpo_seconds, verdict.rpo_records, verdict.rto_seconds) == (Outcome.PASS, 20, 10, 9)
+
+
+def test_groups_start_in_order_each_after_the_services_of_the_one_before() -> None:
+    paper = Paper()
+    run(paper)
+    steps = [(type(one).__name__, one.vm) for one in paper.log if isinstance(one, c.StartMachine | c.AwaitServices)]
+    assert steps == [(kind, vm) for vm in ("db", "app", "web") for kind in ("StartMachine", "AwaitServices")]
+
+
+def test_bridges_are_guarded_before_their_network_is_made_and_until_it_is_gone() -> None:
+    paper = Paper()
+    run(paper)
+    order_of = names(paper)
+    assert order_of.index("GuardBridge") < order_of.index("MakeBubble") < order_of.index("StartMachine")
+    assert order_of.index("RemoveMachine") < order_of.index("RemoveBubble") < order_of.index("UnguardBridge")
+
+
+def test_the_machine_is_built_with_as_many_cards_as_its_size_allows() -> None:
+    paper = Paper()
+    run(paper)
+    cards = {one.vm: len(one.machine.nics) for one in paper.log if isinstance(one, c.DefineMachine)}
+    assert cards == {"db": 2, "app": 2, "web": 1}
+
+
+def steps_of_a_healthy_run() -> int:
+    paper = Paper()
+    run(paper)
+    return len(paper.log)
+
+
+STEPS = steps_of_a_healthy_run()
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("error", [Failed(action="x", cause="planted"), Unknown(action="x", cause="planted")])
+def test_a_failure_at_any_step_leaves_nothing_and_never_passes(step: int, error: Failed | Unknown) -> None:
+    def trouble(command: c.Command[object]) -> None:
+        if len(paper.log) == step + 1 and not isinstance(command, c.TakePicture) and not command.undoes:
+            raise error
+
+    paper = Paper(trouble=trouble)
+    _, record = run(paper)
+    planted = paper.log[step]
+    assert paper.made == set()
+    assert isinstance(record.facts[-1], RunEnded)
+    if not planted.undoes and not isinstance(planted, c.SeeScreen):
+        assert judge(record.facts).outcome is not Outcome.PASS  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", range(1, STEPS))
+def test_a_cancel_at_any_step_takes_everything_back(step: int) -> None:
+    paper = Paper()
+    outcome, record = run(paper, cancel_at=step)
+    undone = all(one.undoes for one in paper.log[step - 1 :])
+    assert paper.made == set()
+    assert outcome == ("done" if undone else "cancelled")
+    assert isinstance(record.facts[-1], RunEnded)
+
+
+def test_a_cleanup_that_fails_is_named_and_makes_the_run_fail() -> None:
+    def trouble(command: c.Command[object]) -> None:
+        if isinstance(command, c.RemoveBubble):
+            raise Failed(action="removing the network", cause="planted")
+
+    outcome, record = run(Paper(trouble=trouble))
+    assert outcome == "failed"
+    assert "planted" in record.facts[-1].detail  # type: ignore[attr-defined]
+    assert any(one.startswith("chi1: networks") for one in judge(record.facts).leftovers)  # type: ignore[arg-type]
+
+
+class Killed(BaseException):
+    """The controller's process is gone."""
+
+
+@pytest.mark.parametrize("when", ["before its effect", "after its effect, before its record"])
+@pytest.mark.parametrize("step", range(STEPS))
+def test_a_controller_killed_at_any_step_goes_on_to_the_same_end(step: int, when: str) -> None:
+    straight, whole = run(Paper())
+
+    class Mortal(Paper):
+        def __call__(self, command: c.Command[object]) -> object:
+            dies = len(self.log) == step
+            if dies and when.startswith("before"):
+                raise Killed
+            reply = super().__call__(command)
+            if dies:
+                raise Killed
+            return reply
+
+    journal, mortal, record = MemoryJournal(), Mortal(), MemoryRecord()
+
+    def perform(paper: Paper, kept: MemoryJournal) -> str:
+        return Performer(
+            act=paper, journal=kept, recorder=record, clock=StandingClock(), cancel_asked=lambda: False
+        ).perform(failover_test(order()))
+
+    with pytest.raises(Killed):
+        perform(mortal, journal)
+    successor = Paper()
+    successor.made = mortal.made
+    assert perform(successor, MemoryJournal(journal.kept)) == straight
+    assert successor.made == set()
+
+    def steps(facts: list[object]) -> list[tuple[str, str, str]]:
+        return [(one.vm, one.step, one.outcome) for one in facts if isinstance(one, StepEnded)]
+
+    assert steps(record.facts) == steps(whole.facts)
+    assert judge(record.facts).outcome is Outcome.PASS  # type: ignore[arg-type]
+
+
+def test_a_journal_of_another_procedure_is_refused_by_name() -> None:
+    journal = MemoryJournal()
+    run(Paper(), journal=journal)
+    edited = [text.replace('"chi1"', '"elsewhere"') for text in journal.kept]
+    with pytest.raises(Exception, match="the step journal is damaged"):
+        run(Paper(), journal=MemoryJournal(edited))
+
+
+def test_the_same_run_makes_the_same_machine_and_another_run_another() -> None:
+    assert derived_uuid("r1", "db") == derived_uuid("r1", "db")
+    assert len({derived_uuid(run, vm) for run in ("r1", "r2") for vm in ("db", "app")}) == 4

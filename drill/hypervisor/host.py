@@ -46,9 +46,13 @@ _Object: TypeAlias = Any  # a virDomain or a virNetwork
 
 
 class LibvirtHypervisor:
-    """The host at `uri`.  `accelerator` (`kvm` or `tcg`) is what a probe on that host has shown to boot a guest."""
+    """The host at `uri`.  `accelerator` is `kvm`, `tcg`, or None for what the host's libvirt offers for new domains.
 
-    def __init__(self, uri: str, *, accelerator: str, tuning: domain_xml.Tuning | None = None) -> None:
+    Where a probe has shown that guests do not boot under KVM although the device is there, name `tcg`, or hide the
+    device from the daemon as the lab does.
+    """
+
+    def __init__(self, uri: str, *, accelerator: str | None = None, tuning: domain_xml.Tuning | None = None) -> None:
         self.uri = uri
         self.connection = Connection(uri)
         self._accelerator = accelerator
@@ -62,7 +66,7 @@ class LibvirtHypervisor:
                 libvirt=version_text(handle.getLibVersion()),
                 qemu=version_text(handle.getVersion()),
                 kernel="not told by libvirt",
-                accelerator=self._accelerator,
+                accelerator=self._chosen(handle),
                 cpus=int(handle.getInfo()[2]),
             )
 
@@ -109,7 +113,7 @@ class LibvirtHypervisor:
                 if domain.UUIDString() != machine.uuid:
                     raise Refused(reason=f"domain {machine.name} exists with another UUID, {domain.UUIDString()}")
             handle.defineXMLFlags(
-                domain_xml.render(machine, owner, self._accelerator, self._tuning),
+                domain_xml.render(machine, owner, self._chosen(handle), self._tuning),
                 libvirt.VIR_DOMAIN_DEFINE_VALIDATE,
             )
 
@@ -198,6 +202,19 @@ class LibvirtHypervisor:
     def guest(self, name: str) -> Guest:
         """The guest's agent; nothing is asked of it yet."""
         return LibvirtGuest(self.connection, name)
+
+    def _chosen(self, handle: Handle) -> str:
+        """The accelerator; asked of the daemon once, by whether it offers KVM domains at all."""
+        if self._accelerator is None:
+            try:
+                handle.getDomainCapabilities(None, None, None, "kvm", 0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+                    raise
+                self._accelerator = "tcg"
+            else:
+                self._accelerator = "kvm"
+        return self._accelerator
 
     def _until_gone(self, action: str, act: Callable[[Handle], bool]) -> None:
         """Repeat `act` until it says that nothing is left; a refusal of libvirt's is tried again until the deadline."""

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["fixtures.command_line"]
+pytest_plugins = ["fixtures.command_line", "fixtures.installed"]

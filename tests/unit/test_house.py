@@ -14,6 +14,7 @@ import pytest
 
 import drill
 from fixtures.command_line import ROOT
+from fixtures.installed import Installed
 
 LINT = Path(sys.executable).with_name("lint-imports")
 
@@ -66,59 +67,29 @@ def test_pure_layers_ask_datetime_for_no_time() -> None:
             assert not names & asking, file
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built by its build system."""
-    out = tmp_path_factory.mktemp("wheel")
-    argv = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    subprocess.run(argv, capture_output=True, timeout=110, check=True)
-    (built,) = out.glob("dr_drill-*.whl")
-    return built
-
-
-def test_the_wheel_carries_all_data_and_nothing_generated(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ("fixtures", "hosts"):
-        tracked = subprocess.run(
-            ["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
-        )
-        shipped = {f"drill/_data/{name}" for name in tracked.stdout.split()}
-        assert shipped <= names
+def test_the_wheel_carries_all_data_and_nothing_generated(installed: Installed) -> None:
+    names = set(zipfile.ZipFile(installed.wheel).namelist())
+    for folder in ("fixtures", "hosts", "reports/templates", "reports/assets"):
+        files = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".pyc"]
+        assert files, folder
+        assert {f"drill/_data/{file.relative_to(ROOT)}" for file in files} <= names
     assert not [name for name in names if "/out/" in name or name.startswith(("tests/", "docs/"))]
     assert "drill/plugin.py" in names
 
 
-def test_an_installed_wheel_finds_its_data(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(site),
-        str(wheel),
-    ]
-    subprocess.run(pip, capture_output=True, timeout=110, check=True)
-    script = (
-        "import drill, drill.data; print(drill.__file__); print(drill.data.path('fixtures', 'spec', 'catalogue.yaml'))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(site), "PATH": "/usr/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    package, catalogue = map(Path, said.stdout.split())
-    assert package.is_relative_to(site)
-    assert catalogue.is_relative_to(site)
-    assert catalogue.is_file()
+def test_an_installed_wheel_finds_its_data(installed: Installed) -> None:
+    script = "import drill, drill.data; print(drill.__file__); print(drill.data.path('hosts', 'lab-two-site.yaml'))"
+    package, topology = map(Path, installed.run("-c", script).split())
+    assert package.is_relative_to(installed.python.parents[1])
+    assert topology.is_relative_to(installed.python.parents[1])
+    assert topology.is_file()
+
+
+def test_an_installed_wheel_offers_its_verbs_and_no_conformance_without_tests(installed: Installed) -> None:
+    assert installed.run("-m", "drill", "--version") == f"drill, version {drill.__version__}\n"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        installed.drill("conformance", "--last")
+    assert "an installed drill has no tests" in refused.value.stdout
 
 
 def test_the_changelog_tells_of_this_version() -> None:

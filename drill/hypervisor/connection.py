@@ -124,7 +124,7 @@ def _open(uri: str, deadline_seconds: float) -> Handle:
     def attempt() -> None:
         try:
             handle = libvirt.open(uri)
-            handle.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES)
+            _keep_alive(handle)
             answers.put((handle, None))
         except libvirt.libvirtError as error:
             answers.put((None, error))
@@ -140,6 +140,14 @@ def _open(uri: str, deadline_seconds: float) -> Handle:
             raise Usage(problem=f"{uri!r} is not a libvirt URI: {error}") from error
         raise Unreachable(what="libvirt", address=uri, cause=str(error)) from error
     return handle
+
+
+def _keep_alive(handle: Handle) -> None:
+    try:
+        handle.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:  # a driver inside this process has no peer to lose
+            raise
 
 
 def _start_event_loop() -> None:

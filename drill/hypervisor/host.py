@@ -26,7 +26,7 @@ from drill.ports import Guest, HypervisorFacts
 
 GONE_SECONDS = 60.0
 """How long a domain may take to be gone; `destroy` of one TCG guest takes up to 2 s (ground 1.27)."""
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -217,17 +217,21 @@ class LibvirtHypervisor:
         return self._accelerator
 
     def _until_gone(self, action: str, act: Callable[[Handle], bool]) -> None:
-        """Repeat `act` until it says that nothing is left; a refusal of libvirt's is tried again until the deadline."""
+        """Repeat `act`, which looks first, until it says that nothing is left.
+
+        What libvirt refuses for now (a process that will not end yet, a lock held by a job) is tried again until the
+        deadline; then it is Unknown.
+        """
         deadline = time.monotonic() + GONE_SECONDS
         while True:
             try:
                 if self.connection.call(action, act, changes=True):
                     return
                 cause = "it is still there"
-            except Failed as failure:
+            except (Failed, Unknown) as failure:
                 cause = failure.cause
             except Usage:
-                continue  # it went between two looks
+                cause = "it went between two looks"
             if time.monotonic() > deadline:
                 raise Unknown(action=action, cause=f"after {GONE_SECONDS:g} s: {cause}")
             time.sleep(_POLL_SECONDS)
@@ -249,7 +253,7 @@ def _domain_owner(domain: _Object) -> OwnerTag | None:
 
 
 def _network_owner(network: _Object) -> OwnerTag | None:
-    text = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+    text = network.XMLDesc(0)
     return find_owner(read(text, where=f"definition of network {network.name()}"))
 
 

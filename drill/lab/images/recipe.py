@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from drill import data
 from drill.errors import BadInput
+from drill.estate import yaml
 
 _BUILDERS = Path(__file__).parent
 
@@ -24,6 +24,7 @@ class Recipe(BaseModel):
     modules: tuple[str, ...]
     programs: tuple[str, ...] = ()
     busybox: str
+    cmdline: str
     perl: tuple[str, ...] = ()
     files: dict[str, str]
 
@@ -37,8 +38,8 @@ def read(name: str) -> Recipe:
     """The recipe of an image.  Raises BadInput when it is malformed or there is none of that name."""
     page = folder(name) / "recipe.yaml"
     try:
-        return Recipe.model_validate(yaml.safe_load(page.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        return Recipe.model_validate(yaml.read(page).value)
+    except ValidationError as error:
         raise BadInput(str(page), str(error)) from error
 
 

@@ -64,6 +64,13 @@ def test_every_verb_and_option_has_its_paragraph() -> None:
                 assert f"`{parameter.opts[0]}`" in described[name], f"{name} {parameter.opts[0]}"
 
 
+def test_every_verb_that_tells_something_knows_json() -> None:
+    silent = {"drill lab exec", "drill agent"}  # the one becomes another program, the other serves until it is ended
+    for name, command in commands(root, ("drill",)):
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert ("--json" in options) == (name not in silent), name
+
+
 def test_no_paragraph_describes_a_verb_that_does_not_exist() -> None:
     known = {name for name, _ in commands(root, ("drill",))}
     assert set(sections(text_of("docs", "guide", "commands.md"))) <= known

@@ -48,12 +48,13 @@ from drill.model.network import BubbleNetwork
 from drill.model.point import Point
 
 PARALLEL = 8
-SERVICE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailoverTest:
-    """The order: which plan of which estate, from which point; `started_us` and `drill_version` go into the record."""
+    """The order: which plan of which estate, from which point; `started_us` and `drill_version` go into the record.
+
+    `service_seconds` bounds the wait for the services of one group."""
 
     run: str
     estate: Estate
@@ -62,6 +63,7 @@ class FailoverTest:
     network_choice: str
     started_us: int
     drill_version: str
+    service_seconds: float = 120.0
 
 
 @dataclass(slots=True)
@@ -336,7 +338,7 @@ def _start_group(order: FailoverTest, group: list[Candidate]) -> Procedure[None]
             domain=one.domain,
             services=one.item.services,
             address=one.address,
-            seconds=SERVICE_SECONDS,
+            seconds=order.service_seconds,
         )
         for one in group
         if one.item.services and one.item.agent

@@ -15,11 +15,15 @@ from drill import checks
 from drill.checks.data import source_ledger
 from drill.checks.service import await_services
 from drill.core.points import choose
-from drill.errors import Usage
+from drill.core.prediction import global_addresses
+from drill.errors import Unknown, Unreachable, Usage
 from drill.model import command as c
 from drill.model.fact import HostSeen, IncidentDeclared, PictureTaken, PointChosen, ScreenSeen
-from drill.model.machine import OwnerTag
+from drill.model.machine import Machine, OwnerTag
 from drill.ports import Clock, Hosts
+
+PRIMARY_SECONDS = 30.0
+"""A micro guest under TCG answers 3 s after power-on, a debian one 16 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Actions:
         """Look at a primary: its shape from libvirt, its addresses from its agent."""
         hypervisor = self.hosts.hypervisor(command.host)
         machine = hypervisor.machine(command.domain)
-        held = {one.mac: one.addresses for one in hypervisor.guest(command.domain).nics()} if command.agent else {}
+        held = self._addresses(command, machine) if command.agent else {}
         return c.PrimarySeen(
             at_us=self.clock.now_us(),
             machine=machine,
@@ -68,6 +72,24 @@ class Actions:
                 c.NicSeen(mac=one.mac, network=one.network, addresses=held.get(one.mac, ())) for one in machine.nics
             ),
         )
+
+    def _addresses(self, command: c.SeePrimary, machine: Machine) -> dict[str, tuple[str, ...]]:
+        """Addresses by MAC once every plugged card has a global one, or as they are after a while: a primary may
+        just be booting, or a card may have none."""
+        guest = self.hosts.hypervisor(command.host).guest(command.domain)
+        plugged = {one.mac for one in machine.nics if one.network}
+        deadline = self.clock.monotonic() + PRIMARY_SECONDS
+        while True:
+            try:
+                held = {one.mac: one.addresses for one in guest.nics()}
+            except (Unreachable, Unknown):
+                if self.clock.monotonic() >= deadline:
+                    raise
+                held = {}
+            complete = all(global_addresses(held.get(mac, ())) for mac in plugged)
+            if complete or self.clock.monotonic() >= deadline:
+                return held
+            self.clock.sleep(0.2)
 
     @_act.register
     def _(self, command: c.TakePicture) -> PictureTaken:

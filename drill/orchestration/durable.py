@@ -94,7 +94,7 @@ class DurableRuns:
 
     def wait(self, run: str) -> str:
         """The outcome of a run, once it has ended; raises what it raised."""
-        outcome = DBOS.retrieve_workflow(run).get_result(polling_interval_sec=0.05)
+        outcome: object = DBOS.retrieve_workflow(run).get_result(polling_interval_sec=0.05)
         return str(outcome)
 
     def pending(self) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ import click
 
 from drill.cli.output import Output, spoken
 from drill.reporting import html, junit, record
+from drill.reporting.publish import SUMMARY
 from drill.reporting.summary import lines, summarize
 
-_FORMATS = {"html": html.FILE, "junit": junit.FILE, "json": "summary.json"}
+_FORMATS = {"html": html.FILE, "junit": junit.FILE, "json": SUMMARY}
 
 
 @click.command("report", short_help="Draw the report of a run again.")

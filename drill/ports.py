@@ -208,12 +208,16 @@ class LogStream(Protocol):
         ...
 
 
-class ReceiverLink(Protocol):
-    """The receiving side as the replication engine sees it."""
+class ReceiverHead(Protocol):
+    """Where the receiving side stands."""
 
     def head(self, item: str) -> Point | None:
         """The newest sealed point; waits while a log of this item is being received."""
         ...
+
+
+class ReceiverLink(ReceiverHead, Protocol):
+    """The receiving side as the replication engine sees it."""
 
     def send(self, header: LogHeader) -> AbstractContextManager[LogStream]:
         """Offer a log; Refused names the log that is expected.  Left without `seal`, nothing of it is kept."""

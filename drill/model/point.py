@@ -71,7 +71,11 @@ class CycleRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemStatus:
-    """What the source agent observes of one item; `last_error` is empty when the last cycle went well."""
+    """What the source agent observes of one item; `last_error` is empty when the last cycle went well.
+
+    `cycles` are the newest ones since the agent started, oldest first; `missed_cycles` counts those that were due
+    while another was running.
+    """
 
     item: str
     domain: str
@@ -81,6 +85,7 @@ class ItemStatus:
     last_point: Point | None
     last_error: str
     cycles: tuple[CycleRecord, ...]
+    missed_cycles: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

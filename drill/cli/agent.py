@@ -1,0 +1,39 @@
+"""`drill agent`: one role of the agent on this host."""
+
+from __future__ import annotations
+
+import socket
+
+import click
+
+from drill.errors import Usage
+
+
+@click.command(short_help="Serve one role of the agent on this host.")
+@click.option("--role", type=click.Choice(["source", "receiver"]), required=True, help="What this agent does.")
+@click.option("--listen", metavar="HOST:PORT", required=True, help="Where it listens (8081 source, 8084 receiver).")
+@click.option("--state", metavar="DIR", help="Source: where its journals lie.")
+@click.option("--store", metavar="DIR", help="Receiver: where the replica lies.")
+@click.option("--runs", metavar="DIR", default="/var/lib/drill/runs", show_default=True, help="Receiver: test disks.")
+@click.option(
+    "--libvirt", "uri", metavar="URI", default="qemu:///system", show_default=True, help="Source: its libvirt."
+)
+@click.option("--host", metavar="NAME", default=socket.gethostname, help="Source: the name this host goes by.")
+def command(*, role: str, listen: str, state: str | None, store: str | None, runs: str, uri: str, host: str) -> None:
+    """Serve one role of the agent on this host until it is ended.
+
+    The source role reads changes from libvirt and sends them; the receiver role keeps recovery points and has no
+    access to libvirt.
+    """
+    from drill.wiring import agent
+
+    if role == "source":
+        agent.run_source(listen, _needed(state, "--state"), uri, host)
+    else:
+        agent.run_receiver(listen, _needed(store, "--store"), runs)
+
+
+def _needed(value: str | None, option: str) -> str:
+    if value is None:
+        raise Usage(f"this role needs {option} DIR")
+    return value

@@ -1,0 +1,124 @@
+"""A directory tree of the host with explicit durability."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from drill.errors import BadInput
+
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class LocalFiles:
+    """The Files port below one folder, which is created when missing.  Files are 0600, folders 0700.
+
+    No path leaves the folder: absolute ones and those with an empty, `.` or `..` part are refused, and a link is never
+    followed by its last part.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).absolute()
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes from `offset`; short only at the end of the file."""
+        with self._opened(path, os.O_RDONLY) as file:
+            wanted = max(0, os.fstat(file).st_size - offset) if length is None else length
+            parts = []
+            while wanted > 0 and (part := os.pread(file, wanted, offset)):
+                parts.append(part)
+                offset, wanted = offset + len(part), wanted - len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data`."""
+        with self._opened(path, os.O_WRONLY | os.O_CREAT) as file:
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(file, view, offset)
+                offset, view = offset + done, view[done:]
+
+    def truncate(self, path: str, size: int) -> None:
+        """Set the size."""
+        with self._opened(path, os.O_WRONLY | os.O_CREAT) as file:
+            os.ftruncate(file, size)
+
+    def punch(self, path: str, offset: int, length: int) -> None:
+        """Make a range a hole; where the file system cannot, write zeros."""
+        with self._opened(path, os.O_WRONLY) as file:
+            length = min(length, os.fstat(file).st_size - offset)
+            if length <= 0:
+                return
+            mode, place = _PUNCH_HOLE | _KEEP_SIZE, (ctypes.c_int64(offset), ctypes.c_int64(length))
+            if _libc.fallocate64(file, mode, *place) == 0:
+                return
+            if ctypes.get_errno() != errno.EOPNOTSUPP:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+        self._write_zeros(path, offset, length)
+
+    def sync(self, path: str) -> None:
+        """Fdatasync."""
+        with self._opened(path, os.O_RDONLY) as file:
+            os.fdatasync(file)
+
+    def sync_folder(self, path: str) -> None:
+        """Fsync of the directory."""
+        with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as folder:
+            os.fsync(folder)
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename over."""
+        os.replace(self._path(source), self._path(target))
+
+    def remove(self, path: str) -> None:
+        """Unlink."""
+        self._path(path).unlink()
+
+    def make_folder(self, path: str) -> None:
+        """Mkdir with parents."""
+        self._path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove_folder(self, path: str) -> None:
+        """Rmdir."""
+        self._path(path).rmdir()
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """Names, sorted."""
+        return tuple(sorted(os.listdir(self._path(path))))
+
+    def size(self, path: str) -> int | None:
+        """Size of a file, None when there is none of that name."""
+        try:
+            return os.stat(self._path(path), follow_symlinks=False).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def locate(self, path: str) -> str:
+        """The absolute path."""
+        return str(self._path(path))
+
+    def _path(self, path: str) -> Path:
+        parts = path.split("/") if path else []
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise BadInput(f"path {path!r}", "it may leave its folder")
+        return self._root.joinpath(*parts)
+
+    @contextmanager
+    def _opened(self, path: str, flags: int) -> Iterator[int]:
+        file = os.open(self._path(path), flags | _FLAGS, 0o600)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def _write_zeros(self, path: str, offset: int, length: int) -> None:
+        block = bytes(1 << 20)
+        for start in range(offset, offset + length, len(block)):
+            self.write(path, start, block[: offset + length - start])

@@ -1,0 +1,160 @@
+"""One disk of a backup job, read over NBD: which runs changed, their bytes, and a witness by a foreign tool.
+
+QEMU speaks of a disk in two metadata contexts that are asked for in one pass: `base:allocation` (flag 2: reads as
+zeros) and `qemu:dirty-bitmap:<name>` (flag 1: changed).  A reply may cover less than was asked, and each context its
+own length; only what both cover is taken (NBD protocol, NBD_REPLY_TYPE_BLOCK_STATUS).  Lengths are 32 bits wide, so a
+window stays below 4 GiB.
+
+Reading keeps several requests of 1 MiB in flight on one connection: 2-3 GB/s, and more connections gain nothing
+because QEMU serves them all from one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import nbd
+
+from drill.errors import Failed, Unknown, Unsupported
+from drill.model.extent import Extent
+from drill.replication.extents import Run, covered, overlap
+
+REQUEST_BYTES = 1 << 20
+IN_FLIGHT = 8
+WINDOW_BYTES = 2 << 30
+SILENCE_SECONDS = 60
+"""A guest's disk that gives no byte for this long is as good as gone; the cycle is given up and retried."""
+COPY_FLOOR_BYTES_PER_SECOND = 10 << 20
+ALLOCATION = "base:allocation"
+_ZERO, _DIRTY = 2, 1
+_Handle: TypeAlias = Any  # an nbd.NBD
+
+
+class Export:
+    """The export `name` behind a unix socket; `bitmap` names its dirty bitmap, None where all of it is wanted."""
+
+    def __init__(self, socket: str, name: str, bitmap: str | None) -> None:
+        self._socket = socket
+        self._name = name
+        self._dirty = None if bitmap is None else f"qemu:dirty-bitmap:{bitmap}"
+        contexts = [ALLOCATION] if self._dirty is None else [ALLOCATION, self._dirty]
+        self._status = self._connect(contexts)
+        self.size_bytes = int(self._status.get_size())
+
+    def extents(self) -> Iterator[Extent]:
+        """What changed, or all of the disk: sorted, not coalesced.  Failed when the export breaks off."""
+        at = 0
+        while at < self.size_bytes:
+            dirty, zero = self._runs(at, min(WINDOW_BYTES, self.size_bytes - at))
+            step = covered(dirty, zero)
+            if step == 0:
+                raise Failed(f"reading the map of {self._name}", f"QEMU said nothing of byte {at}")
+            yield from overlap(at, dirty, zero)
+            at += step
+
+    def read(self, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
+        """(offset, bytes) in ascending order, at most 1 MiB each.  Failed when the export breaks off."""
+        handle = self._connect(())
+        waiting: deque[tuple[int, bytearray, int]] = deque()
+        try:
+            for offset, length in _requests(ranges):
+                if len(waiting) >= IN_FLIGHT:
+                    yield self._await(handle, *waiting.popleft())
+                data = bytearray(length)
+                cookie = handle.aio_pread(nbd.Buffer.from_buffer(data), offset)
+                waiting.append((offset, data, cookie))
+            while waiting:
+                yield self._await(handle, *waiting.popleft())
+        except nbd.Error as error:
+            raise Failed(f"reading {self._name}", str(error)) from error
+
+    def witness(self) -> str:
+        """SHA-256 (hex) of the whole export as nbdcopy reads it."""
+        uri = f"nbd+unix:///{self._name}?socket={self._socket}"
+        return sha256_of([uri], self.size_bytes, f"reading {self._name} whole")
+
+    def close(self) -> None:
+        """Let go of the export; closing twice is fine.  libnbd closes a handle when nobody holds it."""
+        self._status = None
+
+    def _connect(self, contexts: Sequence[str]) -> _Handle:
+        handle = nbd.NBD()
+        try:
+            handle.set_export_name(self._name)
+            for context in contexts:
+                handle.add_meta_context(context)
+            handle.connect_unix(self._socket)
+            missing = [context for context in contexts if not handle.can_meta_context(context)]
+        except nbd.Error as error:
+            raise Failed(f"opening the export {self._name}", str(error)) from error
+        if missing:
+            raise Unsupported("change tracking", f"QEMU's export {self._name} lacks {', '.join(missing)}")
+        return handle
+
+    def _runs(self, at: int, count: int) -> tuple[list[Run], list[Run]]:
+        """(dirty, zero) runs from byte `at` on, as far as QEMU answers."""
+        replies: dict[str, list[int]] = {}
+
+        def collect(context: str, _offset: int, entries: list[int], _error: object) -> int:
+            replies[context] = entries
+            return 0
+
+        try:
+            self._status.block_status(count, at, collect)
+        except nbd.Error as error:
+            raise Failed(f"reading the map of {self._name}", str(error)) from error
+        zero = _pairs(replies.get(ALLOCATION, []), _ZERO)
+        dirty = [(count, True)] if self._dirty is None else _pairs(replies.get(self._dirty, []), _DIRTY)
+        return dirty, zero
+
+    def _await(self, handle: _Handle, offset: int, data: bytearray, cookie: int) -> tuple[int, memoryview]:
+        while not handle.aio_command_completed(cookie):
+            if handle.poll(SILENCE_SECONDS * 1000) == 0:
+                raise Failed(f"reading {self._name}", f"no byte for {SILENCE_SECONDS} s")
+        return offset, memoryview(data)
+
+
+def sha256_of(source: Sequence[str], size_bytes: int, action: str) -> str:
+    """SHA-256 (hex) of `size_bytes` that nbdcopy reads from `source` (an NBD address, or a server in brackets).
+
+    Failed when the tool fails or gives another number of bytes, Unknown when it takes too long.
+    """
+    deadline = 30 + size_bytes / COPY_FLOOR_BYTES_PER_SECOND
+    hasher, count = hashlib.sha256(), 0
+    argv = ["nbdcopy", "--", *source, "-"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        timer = threading.Timer(deadline, process.kill)
+        timer.start()
+        try:
+            if process.stdout is None or process.stderr is None:
+                raise RuntimeError("pipes were asked for")
+            while data := process.stdout.read(REQUEST_BYTES):
+                hasher.update(data)
+                count += len(data)
+            complaint = process.stderr.read(4096).decode(errors="replace").strip()
+            code = process.wait()
+        finally:
+            expired = not timer.is_alive()
+            timer.cancel()
+            process.kill()
+    if expired:
+        raise Unknown(action, f"nbdcopy took more than {deadline:.0f} s")
+    if code != 0 or count != size_bytes:
+        raise Failed(action, f"nbdcopy gave {count} of {size_bytes} bytes: {complaint or f'exit code {code}'}")
+    return hasher.hexdigest()
+
+
+def _pairs(entries: Sequence[int], flag: int) -> list[Run]:
+    return [(entries[i], bool(entries[i + 1] & flag)) for i in range(0, len(entries) - 1, 2)]
+
+
+def _requests(ranges: Iterable[Extent]) -> Iterator[tuple[int, int]]:
+    """Cut ranges at multiples of a request, so that frames of neighbouring extents stay full."""
+    for extent in ranges:
+        for offset in range(extent.offset, extent.end, REQUEST_BYTES):
+            yield offset, min(REQUEST_BYTES, extent.end - offset)

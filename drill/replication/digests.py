@@ -1,0 +1,230 @@
+"""The page digests of one disk, kept in files beside what they describe, on both sides.
+
+    <name>.leaves   16 bytes per page
+    <name>.chunks   32 bytes per 4,096 leaves
+    <name>.<tag>.staged   what the cycle `tag` changes: a redo log, written before the cycle is acknowledged
+
+A cycle *stages* its changes and learns the root that the disk will have.  They take effect only with `commit`, after
+the acknowledgement is durable: a failed cycle must not lose writes to a table that is ahead of the receiver.
+Committing is redo: it may be repeated after a crash, and it ends with a check against the root that was promised.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from drill.errors import Damaged
+from drill.ports import Files
+from drill.replication.cyclelog import Frame
+from drill.replication.extents import PAGE_BYTES
+from drill.replication.pages import (
+    CHUNK_DIGEST_BYTES,
+    CHUNK_TABLE_BYTES,
+    LEAF_BYTES,
+    LEAVES_PER_CHUNK,
+    ZERO_CHUNK,
+    chunk_count,
+    chunk_digest,
+    root,
+)
+
+_HEAD = struct.Struct("<8sQB")
+_MAGIC = b"DRILLSTG"
+_RECORD = struct.Struct("<BQQ")
+_LEAVES, _ZEROS, _CHUNK = 1, 2, 3
+_BUFFER_BYTES = 1 << 20
+
+
+class PageDigests:
+    """The committed digests of one disk.  `path` is the folder and the name without extension."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._leaves = f"{path}.leaves"
+        self._chunks = f"{path}.chunks"
+        self._path = path
+
+    def root(self, size_bytes: int) -> str:
+        """The root of what is committed, for a disk of `size_bytes`."""
+        return root(size_bytes, self.chunk_table(size_bytes))
+
+    def chunk(self, index: int) -> bytearray:
+        """The leaves of a chunk, checked against its digest.  Damaged when they differ."""
+        table = self._read(self._leaves, index * CHUNK_TABLE_BYTES, CHUNK_TABLE_BYTES)
+        if chunk_digest(table) != self.chunk_digest(index):
+            raise Damaged(self._leaves, f"digests of chunk {index} are damaged")
+        return bytearray(table)
+
+    def chunk_digest(self, index: int) -> bytes:
+        """The committed digest of a chunk."""
+        return self._read(self._chunks, index * CHUNK_DIGEST_BYTES, CHUNK_DIGEST_BYTES)
+
+    def chunk_table(self, size_bytes: int) -> bytearray:
+        """The committed digests of all chunks of a disk of `size_bytes`, one after another."""
+        return bytearray(self._read(self._chunks, 0, chunk_count(size_bytes) * CHUNK_DIGEST_BYTES))
+
+    def staged_path(self, tag: str) -> str:
+        """Where the cycle `tag` stages its changes."""
+        return f"{self._path}.{tag}.staged"
+
+    def names(self, tag: str) -> tuple[str, ...]:
+        """The files, without their folder, that the disk needs when `tag` is the last cycle that counts."""
+        return tuple(path.rpartition("/")[2] for path in (self._leaves, self._chunks, self.staged_path(tag)))
+
+    def commit(self, tag: str, size_bytes: int, promised: str) -> None:
+        """Let the changes staged as `tag` take effect; none staged is fine.  Damaged when the root is not `promised`.
+
+        Repeating it is harmless.  The staged file goes last, when the tables are durable.
+        """
+        staged = self.staged_path(tag)
+        if self._files.size(staged) is not None:
+            self._redo(staged)
+            self._files.sync(self._leaves)
+            self._files.sync(self._chunks)
+            self._files.sync_folder(self._path.rpartition("/")[0])
+        if self.root(size_bytes) != promised:
+            raise Damaged(self._leaves, "page digests do not give the root that was acknowledged")
+        if self._files.size(staged) is not None:
+            self._files.remove(staged)
+
+    def _redo(self, staged: str) -> None:
+        magic, size_bytes, fresh = _HEAD.unpack(self._files.read(staged, 0, _HEAD.size))
+        if magic != _MAGIC:
+            raise Damaged(staged, "not a list of staged digests")
+        if fresh:
+            self._files.truncate(self._leaves, 0)
+            self._files.truncate(self._chunks, 0)
+        chunks = chunk_count(size_bytes)
+        self._files.truncate(self._leaves, chunks * CHUNK_TABLE_BYTES)
+        self._files.truncate(self._chunks, chunks * CHUNK_DIGEST_BYTES)
+        for kind, first, count, data in _records(self._files, staged):
+            if kind == _CHUNK:
+                self._files.write(self._chunks, first * CHUNK_DIGEST_BYTES, data)
+            elif kind == _ZEROS:
+                self._files.punch(self._leaves, first * LEAF_BYTES, count * LEAF_BYTES)
+            else:
+                self._files.write(self._leaves, first * LEAF_BYTES, data)
+
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        found = self._files.read(path, offset, length) if self._files.size(path) is not None else b""
+        return found + bytes(length - len(found))
+
+
+class Staging:
+    """Changes of one cycle to one disk, in ascending order; `finish` gives the root the disk will have.
+
+    `fresh` starts from a disk of zeros: what a full copy does.  Nothing is written when nothing changes.
+    """
+
+    def __init__(self, files: Files, digests: PageDigests, tag: str, size_bytes: int, *, fresh: bool) -> None:
+        self._files = files
+        self._digests = digests
+        self._path = digests.staged_path(tag)
+        self._size = size_bytes
+        self._fresh = fresh
+        self._buffer = bytearray(_HEAD.pack(_MAGIC, size_bytes, fresh))
+        self._written = 0
+        self._changed = fresh
+        self._open: int | None = None
+        self._table = bytearray()
+        self._new_chunks: dict[int, bytes] = {}
+        self.discard()
+
+    def add(self, frame: Frame) -> None:
+        """Take over the leaves of a frame of this disk."""
+        for piece in frame.pieces:
+            if piece.leaves:
+                self._data(piece.extent.offset // PAGE_BYTES, piece.leaves)
+            else:
+                self._zero(piece.extent.offset // PAGE_BYTES, -(-piece.extent.length // PAGE_BYTES))
+
+    def finish(self) -> str:
+        """The root after this cycle; the staged changes are durable then."""
+        self._close_chunk()
+        if not self._changed:
+            return self._digests.root(self._size)
+        for index, digest in sorted(self._new_chunks.items()):
+            self._record(_CHUNK, index, CHUNK_DIGEST_BYTES, digest)
+        self._flush()
+        self._files.sync(self._path)
+        table = bytearray(chunk_count(self._size) * CHUNK_DIGEST_BYTES)
+        if not self._fresh:
+            table = self._digests.chunk_table(self._size)
+        for index, digest in self._new_chunks.items():
+            table[index * CHUNK_DIGEST_BYTES : (index + 1) * CHUNK_DIGEST_BYTES] = digest
+        return root(self._size, table)
+
+    def discard(self) -> None:
+        """Forget what was staged."""
+        if self._files.size(self._path) is not None:
+            self._files.remove(self._path)
+
+    def _data(self, first: int, leaves: bytes) -> None:
+        self._record(_LEAVES, first, len(leaves), leaves)
+        count, done = len(leaves) // LEAF_BYTES, 0
+        while done < count:
+            index, inside = divmod(first + done, LEAVES_PER_CHUNK)
+            step = min(count - done, LEAVES_PER_CHUNK - inside)
+            self._open_chunk(index)
+            self._table[inside * LEAF_BYTES : (inside + step) * LEAF_BYTES] = leaves[
+                done * LEAF_BYTES : (done + step) * LEAF_BYTES
+            ]
+            done += step
+
+    def _zero(self, first: int, count: int) -> None:
+        if self._fresh:
+            return
+        self._record(_ZEROS, first, count, b"")
+        done = 0
+        while done < count:
+            index, inside = divmod(first + done, LEAVES_PER_CHUNK)
+            step = min(count - done, LEAVES_PER_CHUNK - inside)
+            if step == LEAVES_PER_CHUNK:
+                self._close_chunk()
+                self._new_chunks[index] = ZERO_CHUNK
+            else:
+                self._open_chunk(index)
+                self._table[inside * LEAF_BYTES : (inside + step) * LEAF_BYTES] = bytes(step * LEAF_BYTES)
+            done += step
+
+    def _open_chunk(self, index: int) -> None:
+        if self._open != index:
+            self._close_chunk()
+            self._open = index
+            self._table = bytearray(CHUNK_TABLE_BYTES) if self._fresh else self._digests.chunk(index)
+
+    def _close_chunk(self) -> None:
+        if self._open is not None:
+            self._new_chunks[self._open] = chunk_digest(self._table)
+            self._open = None
+
+    def _record(self, kind: int, first: int, amount: int, data: bytes) -> None:
+        self._changed = True
+        self._buffer += _RECORD.pack(kind, first, amount) + data
+        if len(self._buffer) > _BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._files.write(self._path, self._written, bytes(self._buffer))
+        self._written += len(self._buffer)
+        self._buffer.clear()
+
+
+def _records(files: Files, path: str) -> Iterator[tuple[int, int, int, bytes]]:
+    """(kind, first page or chunk, amount, bytes) of a staged file, read a mebibyte at a time."""
+    at, size, window = _HEAD.size, files.size(path) or 0, b""
+    while at < size or window:
+        window += files.read(path, at, min(_BUFFER_BYTES, size - at)) if at < size else b""
+        at = min(at + _BUFFER_BYTES, size)
+        used = 0
+        while used + _RECORD.size <= len(window):
+            kind, first, amount = _RECORD.unpack_from(window, used)
+            length = 0 if kind == _ZEROS else amount
+            if used + _RECORD.size + length > len(window):
+                break
+            yield kind, first, amount, window[used + _RECORD.size : used + _RECORD.size + length]
+            used += _RECORD.size + length
+        if used == 0 and at >= size:
+            raise Damaged(path, "staged digests end too early")
+        window = window[used:]

@@ -1,0 +1,90 @@
+"""The source's journal of one item: what the receiver acknowledged, and what it may have sealed since.
+
+The base of a cycle is only ever the checkpoint that this file names as acknowledged (facts 2 and 6): libvirt's list of
+checkpoints proves nothing.  `pending` is written before the last byte of a log leaves, so that a point whose
+acknowledgement was lost can be recognised by its log digest and adopted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drill.model.point import DiskSeal, Point, ProtectionOrder
+from drill.ports import Files
+from drill.replication import sealed
+
+NAME = "journal.json"
+KIND = "journal-0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """The newest point the receiver is known to have made durable, and the checkpoint at its instant."""
+
+    checkpoint: str
+    point: Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A log that was sent and not acknowledged; `disks` are the roots its digests give once it counts."""
+
+    checkpoint: str
+    epoch: str
+    sequence: int
+    log_digest: str
+    disks: tuple[DiskSeal, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Everything the source must know after a crash.
+
+    `owed_full` names disks whose continuity is not proven (I31).  `ended` is set before the checkpoints of an item that
+    is no longer protected are dropped, so that a crash in between does not bring it back.
+    """
+
+    order: ProtectionOrder
+    acknowledged: Acknowledged | None = None
+    pending: Pending | None = None
+    owed_full: tuple[str, ...] = ()
+    ended: bool = False
+
+
+class JournalFile:
+    """The journal of one item in its folder; every `save` is durable when it returns."""
+
+    def __init__(self, files: Files, item: str) -> None:
+        self._files = files
+        self._path = f"{item}/{NAME}"
+        self._folder = item
+        self._generation = 0
+
+    def load(self) -> Journal | None:
+        """The journal, None when the item has none.  Damaged when it does not match its checksum."""
+        found = sealed.read(self._files, self._path, KIND, Journal)
+        if found is None:
+            return None
+        self._generation = found.generation
+        return found.value
+
+    def save(self, journal: Journal) -> None:
+        """Make it durable."""
+        self._files.make_folder(self._folder)
+        if not self._generation:
+            self._files.sync_folder("")
+        sealed.write(self._files, self._path, KIND, Journal, journal, generation=self._generation + 1)
+        self._generation += 1
+
+    def delete(self) -> None:
+        """Remove the item's folder with everything in it."""
+        for folder in (f"{self._folder}/digests", self._folder):
+            try:
+                found = self._files.list(folder)
+            except FileNotFoundError:
+                continue
+            for name in found:
+                self._files.remove(f"{folder}/{name}")
+            self._files.remove_folder(folder)
+        self._files.sync_folder("")
+        self._generation = 0

@@ -1,0 +1,84 @@
+"""What the receiver role answers about its points: listed, handed out for a test failover, proven, forgotten.
+
+Overlays are thrown away after a drill.  They lie outside the store, one folder per run, and nothing else remembers a
+run: whoever asks looks into the folder (state is observed, never remembered).
+"""
+
+from __future__ import annotations
+
+from drill.errors import Refused
+from drill.model.point import OverlayDisk, Point
+from drill.ports import Files, Images
+from drill.replication import names
+from drill.replication.store import SealedPoint, Store, StoredDisk
+
+
+class Receiver:
+    """The receiver's answers; `runs` is the folder of the overlays.  One call per item at a time."""
+
+    def __init__(self, store: Store, images: Images, runs: Files) -> None:
+        self._store = store
+        self._images = images
+        self._runs = runs
+
+    def points(self, item: str) -> tuple[Point, ...]:
+        """Sealed points, oldest first."""
+        return tuple(found.point for found in self._store.points(item))
+
+    def head(self, item: str) -> Point | None:
+        """The newest sealed point."""
+        head = self._store.head(item)
+        return head.point if head else None
+
+    def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
+        """One overlay per disk over a point; the same again gives the same disks.
+
+        Usage when there is no such point, Refused when the run has disks of another point of this item already.
+        """
+        names.run(run)
+        found = self._store.point(item, epoch, sequence)
+        self._runs.make_folder(run)
+        return tuple(self._overlay(run, found, disk) for disk in found.disks)
+
+    def remove_overlays(self, run: str) -> None:
+        """Remove the folder of a run."""
+        names.run(run)
+        if run not in self._runs.list(""):
+            return
+        for name in self._runs.list(run):
+            self._runs.remove(f"{run}/{name}")
+        self._runs.remove_folder(run)
+        self._runs.sync_folder("")
+
+    def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """(target, SHA-256) per disk of a point, read whole by a foreign tool."""
+        found = self._store.point(item, epoch, sequence)
+        return tuple(
+            (disk.target, self._images.content_sha256(self._store.locate(item, disk), disk.format))
+            for disk in found.disks
+        )
+
+    def forget(self, item: str) -> None:
+        """Delete an item's replica; Refused while a run has disks over one of its points."""
+        names.item(item)
+        for run in self._runs.list(""):
+            if any(name.startswith(f"{item}.") for name in self._runs.list(run)):
+                raise Refused(f"run {run} has disks over points of {item}", "I21", "complete that test first")
+        self._store.forget(item)
+
+    def _overlay(self, run: str, found: SealedPoint, disk: StoredDisk) -> OverlayDisk:
+        """Made under another name first, so that a file of the right name is whole."""
+        item = found.point.item
+        name = f"{run}/{item}.{disk.target}.qcow2"
+        path, backing = self._runs.locate(name), self._store.locate(item, disk)
+        if self._runs.size(name) is not None:
+            if self._images.describe(path, "qcow2").backing != backing:
+                raise Refused(f"run {run} has another disk {disk.target} of {item}", cure="use another run")
+            return OverlayDisk(target=disk.target, path=path)
+        fresh = f"{run}/{item}.{disk.target}.new"
+        if self._runs.size(fresh) is not None:
+            self._runs.remove(fresh)
+        size = next(seal.size_bytes for seal in found.point.disks if seal.target == disk.target)
+        self._images.create_overlay(self._runs.locate(fresh), backing, disk.format, size)
+        self._runs.replace(fresh, name)
+        return OverlayDisk(target=disk.target, path=path)

@@ -1,0 +1,274 @@
+"""Agents seen from afar: one connection per request, deadlines on all of it, errors as the agent raised them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+from drill.errors import BadInput, DrillError, Refused, Unknown, Unreachable
+from drill.model.cycle import LogHeader
+from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
+from drill.ports import ReceiverAgent, ReceiverHead, ReceiverLink, SourceAgent
+from drill.replication import plainjson
+from drill.transport import dial
+from drill.transport.frames import CAPS, PROTOCOL, WORKING_SECONDS, Kind, Wire
+from drill.transport.operations import decode_error, operations
+from drill.transport.service import Hello
+
+T = TypeVar("T")
+SILENCE_SECONDS = 4 * WORKING_SECONDS
+ANSWER_SECONDS = 60.0
+LONG_SECONDS = 24 * 3600.0
+"""A full copy, or reading a point whole, takes as long as the disk is large; silence ends it much earlier."""
+_SMALL_BYTES = 1 << 16
+
+
+class AgentClient:
+    """Requests to one role of one agent."""
+
+    def __init__(self, host: str, port: int, role: str, shapes: tuple[type, ...]) -> None:
+        self._host = host
+        self._port = port
+        self._role = role
+        self._operations = operations(*shapes)
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self._host}:{self._port}"
+
+    def call(self, name: str, reply: type[T], *, seconds: float = ANSWER_SECONDS, **arguments: object) -> T:
+        """Perform an operation of the role and return its reply, which is of type `reply`.
+
+        Unreachable when nothing was asked; Unknown when it was and no answer came within `seconds`; otherwise what
+        the agent raised.
+        """
+        operation = self._operations[name]
+        with self.connected() as wire:
+            self.request(wire, name, operation.encode_arguments(arguments))
+            return plainjson.decode(reply, self.answer(wire, name, Kind.REPLY, seconds), where=f"reply to {name}")
+
+    @contextmanager
+    def connected(self) -> Iterator[Wire]:
+        """A greeted connection, closed afterwards."""
+        what = f"the agent's {self._role} role"
+        with dial.dial(self._host, self._port, what) as connection:
+            wire = Wire(connection)
+            wire.set_timeout(SILENCE_SECONDS)
+            try:
+                wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(PROTOCOL, self._role)))
+                kind, payload = wire.receive()
+            except OSError as error:
+                raise Unreachable(what, self.address, str(error)) from error
+            if kind is Kind.ERROR:
+                raise decode_error(payload)
+            greeting = plainjson.decode(Hello, payload, where="hello") if kind is Kind.HELLO else None
+            if greeting != Hello(PROTOCOL, self._role):
+                raise Refused(f"{self.address} is no {self._role} of protocol {PROTOCOL}")
+            yield wire
+
+    def request(self, wire: Wire, name: str, arguments: bytes) -> None:
+        """Ask; Unknown when the connection breaks."""
+        try:
+            wire.send(Kind.REQUEST, name.encode() + b"\n", arguments)
+        except OSError as error:
+            raise Unknown(f"{name} at {self.address}", str(error)) from error
+
+    def answer(self, wire: Wire, name: str, wanted: Kind, seconds: float) -> bytes:
+        """Wait for the answer of kind `wanted`."""
+        until = time.monotonic() + seconds
+        action = f"{name} at {self.address}"
+        while True:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Unknown(action, f"no answer within {seconds:.0f} s")
+            wire.set_timeout(min(SILENCE_SECONDS, left))
+            try:
+                kind, payload = wire.receive()
+            except OSError as error:
+                raise Unknown(action, str(error)) from error
+            if kind is wanted:
+                return bytes(payload)
+            if kind is Kind.ERROR:
+                raise decode_error(payload)
+            if kind is not Kind.WORKING:
+                raise BadInput(action, f"{kind.name} is no answer")
+
+
+class SourceClient:
+    """The source role of an agent (drill.ports.SourceAgent)."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._client = AgentClient(host, port, "source", (SourceAgent,))
+
+    def protect(self, order: ProtectionOrder) -> None:
+        """Begin to replicate."""
+        self._client.call("protect", type(None), order=order)
+
+    def unprotect(self, item: str) -> None:
+        """Stop replicating."""
+        self._client.call("unprotect", type(None), seconds=LONG_SECONDS, item=item)
+
+    def cycle(self, item: str, *, witness: bool) -> Point:
+        """Replicate now."""
+        return self._client.call("cycle", Point, seconds=LONG_SECONDS, item=item, witness=witness)
+
+    def status(self, item: str) -> ItemStatus:
+        """What is observed now."""
+        return self._client.call("status", ItemStatus, item=item)
+
+    def items(self) -> tuple[ItemStatus, ...]:
+        """All items."""
+        return self._client.call("items", tuple[ItemStatus, ...])
+
+    def picture(self) -> HostPicture:
+        """Everything on the host that a drill might leave behind."""
+        return self._client.call("picture", HostPicture)
+
+    def guard(self, bridge: str) -> None:
+        """Cut a bridge off from the host."""
+        self._client.call("guard", type(None), bridge=bridge)
+
+    def unguard(self, bridge: str) -> None:
+        """Take the guard away."""
+        self._client.call("unguard", type(None), bridge=bridge)
+
+    def bridge_members(self, bridge: str) -> tuple[str, ...]:
+        """Interfaces enslaved to a bridge."""
+        return self._client.call("bridge_members", tuple[str, ...], bridge=bridge)
+
+    def reach(self, address: str, port: int, timeout_seconds: float) -> bool:
+        """Whether a TCP connection from the host succeeds."""
+        seconds = ANSWER_SECONDS + timeout_seconds
+        return self._client.call(
+            "reach", bool, seconds=seconds, address=address, port=port, timeout_seconds=timeout_seconds
+        )
+
+
+class ReceiverClient:
+    """The receiver role of an agent (drill.ports.ReceiverAgent and ReceiverLink)."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._client = AgentClient(host, port, "receiver", (ReceiverAgent, ReceiverHead))
+
+    def points(self, item: str) -> tuple[Point, ...]:
+        """Sealed points, oldest first."""
+        return self._client.call("points", tuple[Point, ...], item=item)
+
+    def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
+        """Disks for a test failover."""
+        shape = tuple[OverlayDisk, ...]
+        return self._client.call("overlays", shape, run=run, item=item, epoch=epoch, sequence=sequence)
+
+    def remove_overlays(self, run: str) -> None:
+        """Remove all disks of a run."""
+        self._client.call("remove_overlays", type(None), run=run)
+
+    def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """(target, SHA-256) per disk of a point."""
+        shape = tuple[tuple[str, str], ...]
+        return self._client.call("witness", shape, seconds=LONG_SECONDS, item=item, epoch=epoch, sequence=sequence)
+
+    def forget(self, item: str) -> None:
+        """Delete the replica of an item."""
+        self._client.call("forget", type(None), item=item)
+
+    def head(self, item: str) -> Point | None:
+        """The newest sealed point."""
+        return self._client.call("head", cast("type[Point | None]", Point | None), item=item)
+
+    @contextmanager
+    def send(self, header: LogHeader) -> Iterator[WireLogStream]:
+        """Offer a log; the connection is closed when the block is left."""
+        with self._client.connected() as wire:
+            self._client.request(wire, "receive", plainjson.encode(LogHeader, header))
+            self._client.answer(wire, "receive", Kind.READY, ANSWER_SECONDS)
+            wire.set_timeout(SILENCE_SECONDS)
+            with _pulse(wire):
+                yield WireLogStream(self._client, wire)
+
+
+class WireLogStream:
+    """A log on its way (drill.ports.LogStream); small pieces travel together with the next large one."""
+
+    def __init__(self, client: AgentClient, wire: Wire) -> None:
+        self._client = client
+        self._wire = wire
+        self._parts: list[bytes | memoryview] = []
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send, or keep until there is enough to send."""
+        if self._size + len(data) > CAPS[Kind.DATA]:
+            self._flush()
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= _SMALL_BYTES:
+            self._flush()
+
+    def seal(self) -> Point:
+        """The log is whole: wait for the acknowledgement."""
+        self._flush()
+        answer = self._client.answer(self._wire, "receive", Kind.REPLY, LONG_SECONDS)
+        return plainjson.decode(Point, answer, where="acknowledgement")
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._guarded(Kind.DATA, *self._parts)
+            self._parts, self._size = [], 0
+
+    def _guarded(self, kind: Kind, *parts: bytes | memoryview) -> None:
+        """Send, after looking whether the receiver has refused meanwhile."""
+        try:
+            while self._wire.readable():
+                found, payload = self._wire.receive()
+                if found is not Kind.WORKING:
+                    raise _spoken(found, payload)
+            self._wire.send(kind, *parts)
+        except OSError as error:
+            raise Unknown("sending a log", str(error)) from error
+
+
+@contextmanager
+def _pulse(wire: Wire) -> Iterator[None]:
+    """Say every few seconds that the source still works: reading a witness takes its time and sends nothing."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(WORKING_SECONDS):
+            try:
+                wire.send(Kind.WORKING)
+            except OSError:
+                return
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _spoken(kind: Kind, payload: memoryview) -> DrillError:
+    if kind is Kind.ERROR:
+        return decode_error(payload)
+    return BadInput("the receiver", f"{kind.name} in the middle of a log")
+
+
+def source_at(address: str) -> SourceClient:
+    """The source role at `host:port`."""
+    return SourceClient(*dial.address(address))
+
+
+def receiver_at(address: str) -> ReceiverClient:
+    """The receiver role at `host:port`."""
+    return ReceiverClient(*dial.address(address))
+
+
+def _conforms(source: SourceClient, receiver: ReceiverClient) -> tuple[SourceAgent, ReceiverAgent, ReceiverLink]:
+    """Here mypy proves that the clients are what the ports ask for."""
+    return source, receiver, receiver

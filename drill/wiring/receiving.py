@@ -1,0 +1,116 @@
+"""The receiver role: the store and its answers, one request per item at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from drill.errors import Refused
+from drill.host.clock import HostClock
+from drill.host.files import LocalFiles
+from drill.host.lanes import ThreadLanes
+from drill.hypervisor.images import QemuImages
+from drill.model.cycle import LogHeader
+from drill.model.point import OverlayDisk, Point
+from drill.ports import ReceiverAgent, ReceiverHead
+from drill.replication.receiver import Receiver
+from drill.replication.store import Store
+from drill.transport.service import LogTaker, Service
+
+BUSY_SECONDS = 30.0
+"""A request waits this long for the one before it on the same item; a log that takes longer is still arriving."""
+
+
+class Locks:
+    """One lock per item."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+    @contextmanager
+    def held(self, item: str, seconds: float = BUSY_SECONDS) -> Iterator[None]:
+        """Hold an item's lock; Refused when another request has it for longer than `seconds`."""
+        with self._lock:
+            lock = self._items[item]
+        if not lock.acquire(timeout=seconds):
+            raise Refused(f"item {item} is busy with another request", cure="try again later")
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class ReceiverRole:
+    """drill.ports.ReceiverAgent on this host, and what takes logs."""
+
+    def __init__(self, store: Store, receiver: Receiver) -> None:
+        self._store = store
+        self._receiver = receiver
+        self._locks = Locks()
+
+    def points(self, item: str) -> tuple[Point, ...]:
+        """Sealed points, oldest first."""
+        with self._locks.held(item):
+            return self._receiver.points(item)
+
+    def head(self, item: str) -> Point | None:
+        """The newest sealed point, once no log of the item is being received."""
+        with self._locks.held(item):
+            return self._receiver.head(item)
+
+    def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
+        """Disks for a test failover."""
+        with self._locks.held(item):
+            return self._receiver.overlays(run, item, epoch, sequence)
+
+    def remove_overlays(self, run: str) -> None:
+        """Remove all disks of a run."""
+        self._receiver.remove_overlays(run)
+
+    def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """What a foreign tool reads; sealed files never change, so no lock is held while it does."""
+        return self._receiver.witness(item, epoch, sequence)
+
+    def forget(self, item: str) -> None:
+        """Delete the replica of an item."""
+        with self._locks.held(item):
+            self._receiver.forget(item)
+
+    def receive(
+        self, header: LogHeader, ready: Callable[[], None], source: Callable[[int], bytes | memoryview]
+    ) -> Point:
+        """Take a log: checked against the head, then read, stored and sealed, all under the item's lock."""
+        with self._locks.held(header.item):
+            self._store.accept(header)
+            ready()
+            return self._store.receive(header, source)
+
+
+def receiver_service(store_folder: str, runs_folder: str) -> Service:
+    """The receiver role over the store in `store_folder`, which this process must have claimed."""
+    files = LocalFiles(store_folder)
+    store = Store(files, HostClock(), ThreadLanes(2, 6))
+    role = ReceiverRole(store, Receiver(store, QemuImages(), LocalFiles(runs_folder)))
+    taker: LogTaker = role
+    agent: ReceiverAgent = role
+    return Service("receiver", (ReceiverAgent, ReceiverHead), agent, taker)
+
+
+def claim(folder: str) -> None:
+    """Hold a folder until the process ends, so that no second agent writes to it; Refused when one does already.
+
+    The descriptor is left open on purpose.
+    """
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise Refused(f"another agent has {folder}", cure="stop it, or name another folder") from error

@@ -1,0 +1,299 @@
+"""The source role: one thread per protected item, cycles at their interval, and what the host tells of itself."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from drill.errors import Damaged, DrillError, Refused, Usage
+from drill.host import bridges
+from drill.host.clock import HostClock
+from drill.host.files import LocalFiles
+from drill.host.lanes import ThreadLanes
+from drill.hypervisor import picture
+from drill.hypervisor.backup import LibvirtBackups
+from drill.hypervisor.connection import Connection
+from drill.model.point import CycleRecord, HostPicture, ItemState, ItemStatus, Point, ProtectionOrder
+from drill.ports import Backups, Clock, Files, Lanes, SourceAgent
+from drill.replication import names
+from drill.replication.cycle import ItemSource, SourcePorts
+from drill.replication.journal import Journal, JournalFile
+from drill.transport.client import receiver_at
+from drill.transport.service import Service
+
+CYCLES_KEPT = 64
+WAIT_SECONDS = 24 * 3600.0
+log = logging.getLogger("drill.agent.source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceWorld:
+    """The ports all items share."""
+
+    backups: Backups
+    files: Files
+    clock: Clock
+    lanes: Lanes
+
+
+class Worker:
+    """One item: its cycles run in a thread of its own, and no error ever ends that thread."""
+
+    def __init__(self, world: SourceWorld, file: JournalFile, journal: Journal) -> None:
+        self._world = world
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._cycles: deque[CycleRecord] = deque(maxlen=CYCLES_KEPT)
+        self._missed = 0
+        self._last_error = ""
+        self._source = self._make(file, journal)
+        self._file = file
+        self._thread = threading.Thread(target=self._run, name=f"item {journal.order.item}", daemon=True)
+
+    @property
+    def order(self) -> ProtectionOrder:
+        """What is replicated."""
+        return self._source.journal.order
+
+    def start(self) -> None:
+        """Begin with a cycle at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when no cycle is running and none will begin."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def change(self, order: ProtectionOrder) -> None:
+        """Go on under another receiver or interval."""
+        with self._lock:
+            self._source.save(replace(self._source.journal, order=order))
+            self._source = self._make(self._file, self._source.journal)
+
+    def cycle(self, *, witness: bool) -> Point:
+        """One cycle now, after the one that may be running."""
+        with self._lock:
+            if self._stop.is_set():
+                raise Refused(f"item {self.order.item} is no longer protected")
+            return self._cycle(witness=witness)
+
+    def end(self) -> None:
+        """Stop, drop our checkpoints, delete the journal."""
+        self.stop()
+        with self._lock:
+            self._source.end()
+
+    def status(self) -> ItemStatus:
+        """What is observed now; does not wait for a running cycle."""
+        journal = self._source.journal
+        known = journal.acknowledged
+        return ItemStatus(
+            item=journal.order.item,
+            domain=journal.order.domain,
+            state=_state(journal, self._last_error),
+            epoch=known.point.epoch if known else "",
+            acknowledged_sequence=known.point.sequence if known else 0,
+            last_point=known.point if known else None,
+            last_error=self._last_error,
+            cycles=tuple(self._cycles),
+            missed_cycles=self._missed,
+        )
+
+    def _make(self, file: JournalFile, journal: Journal) -> ItemSource:
+        world = self._world
+        ports = SourcePorts(
+            backups=world.backups,
+            link=receiver_at(journal.order.receiver),
+            files=world.files,
+            clock=world.clock,
+            lanes=world.lanes,
+            nonce=_nonce,
+        )
+        return ItemSource(ports, file, journal)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._try_cycle()
+                finally:
+                    self._lock.release()
+            else:
+                self._missed += 1
+            due += self.order.interval_seconds
+            while due < time.monotonic():
+                self._missed += 1
+                due += self.order.interval_seconds
+
+    def _try_cycle(self) -> None:
+        try:
+            self._cycle(witness=False)
+        except DrillError as error:
+            log.warning("cycle failed: item=%s error=%s message=%s", self.order.item, error.id, error)
+        except Exception:
+            log.exception("cycle failed unexpectedly: item=%s", self.order.item)
+
+    def _cycle(self, *, witness: bool) -> Point:
+        try:
+            point, record = self._source.cycle(witness=witness)
+        except Exception as error:
+            self._last_error = str(error) if isinstance(error, DrillError) else f"{type(error).__name__}: {error}"
+            raise
+        self._last_error = ""
+        self._cycles.append(record)
+        log.info(
+            "point sealed: item=%s epoch=%s sequence=%d sent_bytes=%d seconds=%.3f",
+            point.item,
+            point.epoch,
+            point.sequence,
+            point.sent_bytes,
+            record.total_seconds,
+        )
+        return point
+
+
+class SourceRole:
+    """drill.ports.SourceAgent on this host."""
+
+    def __init__(self, world: SourceWorld, connection: Connection, host: str) -> None:
+        self._world = world
+        self._connection = connection
+        self._host = host
+        self._lock = threading.Lock()
+        self._workers: dict[str, Worker] = {}
+
+    def resume(self) -> None:
+        """Take up every order that an earlier process was given."""
+        for item in self._world.files.list(""):
+            if item.startswith("."):
+                continue
+            file = JournalFile(self._world.files, item)
+            try:
+                journal = file.load()
+            except Damaged as error:
+                log.error("item not taken up, protect it again: item=%s message=%s", item, error)
+                continue
+            if journal is not None and not journal.ended:
+                self._add(file, journal)
+
+    def protect(self, order: ProtectionOrder) -> None:
+        """Take an order; checked before it is written down.  Another interval or receiver replaces the old one."""
+        names.item(order.item)
+        if order.interval_seconds < 1:
+            raise Usage(f"an interval of {order.interval_seconds} s", "30, 300 or 900 seconds are usual")
+        receiver_at(order.receiver)
+        self._world.backups.machine(order.domain)
+        with self._lock:
+            worker = self._workers.get(order.item)
+            if worker is None:
+                self._begin(order)
+            elif worker.order.domain != order.domain:
+                raise Refused(f"item {order.item} is domain {worker.order.domain}", cure="unprotect it first")
+            elif worker.order != order:
+                worker.change(order)
+
+    def unprotect(self, item: str) -> None:
+        """Stop replicating an item and drop our checkpoints; the replica stays."""
+        names.item(item)
+        with self._lock:
+            worker = self._workers.pop(item, None)
+        if worker is None:
+            file = JournalFile(self._world.files, item)
+            journal = file.load()
+            if journal is None:
+                return
+            worker = Worker(self._world, file, journal)
+        worker.end()
+
+    def cycle(self, item: str, *, witness: bool) -> Point:
+        """Replicate now."""
+        return self._worker(item).cycle(witness=witness)
+
+    def status(self, item: str) -> ItemStatus:
+        """What is observed now."""
+        return self._worker(item).status()
+
+    def items(self) -> tuple[ItemStatus, ...]:
+        """All items, sorted."""
+        with self._lock:
+            workers = sorted(self._workers.items())
+        return tuple(worker.status() for _, worker in workers)
+
+    def picture(self) -> HostPicture:
+        """Everything on this host that a drill might leave behind."""
+        return picture.take(
+            self._connection,
+            host=self._host,
+            taken_us=self._world.clock.now_us(),
+            interfaces=bridges.interfaces(),
+            firewall=bridges.guards(),
+        )
+
+    def guard(self, bridge: str) -> None:
+        """Cut a bridge off from this host."""
+        bridges.guard(bridge)
+
+    def unguard(self, bridge: str) -> None:
+        """Take the guard away."""
+        bridges.unguard(bridge)
+
+    def bridge_members(self, bridge: str) -> tuple[str, ...]:
+        """Interfaces enslaved to a bridge."""
+        return bridges.bridge_members(bridge)
+
+    def reach(self, address: str, port: int, timeout_seconds: float) -> bool:
+        """Whether a TCP connection from here succeeds."""
+        return bridges.reach(address, port, timeout_seconds)
+
+    def _begin(self, order: ProtectionOrder) -> None:
+        """A new journal; one that was being ended is replaced, and its checkpoints become litter of the first look."""
+        file = JournalFile(self._world.files, order.item)
+        with suppress(Damaged):  # nothing is built upon it
+            file.load()
+        journal = Journal(order=order)
+        file.save(journal)
+        self._add(file, journal)
+
+    def _add(self, file: JournalFile, journal: Journal) -> None:
+        worker = Worker(self._world, file, journal)
+        self._workers[journal.order.item] = worker
+        worker.start()
+
+    def _worker(self, item: str) -> Worker:
+        with self._lock:
+            worker = self._workers.get(item)
+        if worker is None:
+            raise Usage(f"this agent does not replicate item {item}", "protect it first")
+        return worker
+
+
+def source_service(state_folder: str, uri: str, host: str) -> Service:
+    """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once."""
+    connection, clock = Connection(uri), HostClock()
+    world = SourceWorld(
+        backups=LibvirtBackups(connection, clock), files=LocalFiles(state_folder), clock=clock, lanes=ThreadLanes(2, 6)
+    )
+    role = SourceRole(world, connection, host)
+    role.resume()
+    agent: SourceAgent = role
+    return Service("source", (SourceAgent,), agent)
+
+
+def _nonce() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def _state(journal: Journal, last_error: str) -> ItemState:
+    if journal.acknowledged is None:
+        return ItemState.ERROR if last_error else ItemState.INITIAL_REPLICATION
+    if last_error:
+        return ItemState.ERROR
+    return ItemState.RESYNCHRONIZING if journal.owed_full else ItemState.REPLICATING

@@ -28,6 +28,7 @@ KEEPER_SECONDS = 10.0
 
 # The propagation of mounts has to end before the first mount is made.  `ready PID` tells that all is mounted.
 _BEGIN = """set -eu
+cd /
 case $1 in chroot) nsenter --mount=/proc/self/ns/mnt mount -n --make-rprivate / ;; esac
 mount -n -t tmpfs -o ro,size=4k,mode=755 "$DRILL_LAB" "$2"
 shift 2

@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from drill.errors import Refused, Usage
 from drill.lab import acceleration, agents, daemon, dhcp, images, members, preflight, wiring
-from drill.lab.claims import BOUND, claimed, mount_points, remove_mount_points
-from drill.lab.place import KEEPER, Place, keep, keep_again
+from drill.lab.claims import claimed, mount_points, remove_mount_points
+from drill.lab.place import KEEPER, Place, keep_again
+from drill.lab.premises import BOOT_IMAGE, Premises
 from drill.lab.roots import labs_root
 from drill.lab.standing import RECORD, Lab, LabHost, open_lab, ranked, read_record, write_record
 from drill.lab.topology import Topology
@@ -25,39 +26,8 @@ from drill.lab.topology import Topology
 Progress = Callable[[str], None]
 READY_SECONDS = 30.0
 """A daemon is ready in 0.1 s and an agent in 0.5 s on an idle machine."""
-BOOT_IMAGE = "micro"
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-# A /dev/kvm that guests cannot use is covered by a file that cannot be written: libvirt then does not probe it (4 s),
-# nor again because it can be opened.
-_HOST = """
-echo "$PLACE" > /proc/sys/kernel/hostname
-umount -n -R /sys 2>/dev/null || :
-mount -n -t sysfs sysfs /sys
-if [ "$ACCELERATOR" != kvm ] && [ -e /dev/kvm ]; then
-  : > "$FOLDER/no-kvm"
-  mount -n --bind -o ro "$FOLDER/no-kvm" /dev/kvm
-fi
-for file in passwd group; do
-  [ ! -e "$FOLDER/$file" ] || mount -n --bind "$FOLDER/$file" "/etc/$file"
-done
-mkdir -p "$FOLDER/lib/boot/$BOOT_NAME" "$FOLDER/lib/images"
-mount -n --bind "$FOLDER/lib" /var/lib/libvirt
-mount -n --bind -o ro "$BOOT" "/var/lib/libvirt/boot/$BOOT_NAME"
-while read -r from to; do
-  mount -n --bind "$FOLDER/$from" "$to"
-done <<END
-$BOUND
-END
-[ ! -d "$LABS" ] || mount -n -t tmpfs -o ro,size=4k none "$LABS"
-"""
-_CONTROLLER = """
-echo "$PLACE" > /proc/sys/kernel/hostname
-mount -n --bind "$FOLDER/drill" "$STATE"
-[ ! -d "$LABS" ] || mount -n -t tmpfs -o ro,size=4k none "$LABS"
-"""
-_FABRIC = 'echo "$PLACE" > /proc/sys/kernel/hostname\n'
 
 
 def up(topology: Topology, progress: Progress = lambda _: None) -> Lab:
@@ -160,32 +130,18 @@ class _Build:
 
     def _new_place(self, name: str) -> Place:
         self.progress(f"{name}: namespaces")
-        folder = self.folder / name
+        premises = Premises(self.topology, self.folder, self.boot, self.accelerator)
         if name == "fabric":
-            return keep(self.topology.name, name, _FABRIC, marker=labs_root(), also={"PLACE": name})
+            return premises.fabric()
         if name == "controller":
-            (folder / "drill").mkdir(parents=True, exist_ok=True)
-            also = {"PLACE": name, "FOLDER": str(folder), "LABS": str(labs_root()), "STATE": str(BOUND["drill"])}
-            return keep(self.topology.name, name, _CONTROLLER, marker=BOUND["run"], also=also)
-        for part in BOUND:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        seat = next(seat for seat in self.topology.seats() if seat.name == name)
-        daemon.configure(self.topology, seat, folder)
-        daemon.seed_capabilities(folder, self.accelerator)
-        also = {
-            "PLACE": name,
-            "FOLDER": str(folder),
-            "LABS": str(labs_root()),
-            "ACCELERATOR": self.accelerator,
-            "BOOT": str(self.boot),
-            "BOOT_NAME": BOOT_IMAGE,
-            "BOUND": "\n".join(f"{part} {target}" for part, target in BOUND.items() if part != "lib"),
-        }
-        return keep(self.topology.name, name, _HOST, marker=BOUND["run"], also=also)
+            return premises.controller()
+        return premises.host(next(seat for seat in self.topology.seats() if seat.name == name))
 
     def _wire(self, places: dict[str, Place]) -> None:
         pids = {name: place.pid for name, place in places.items()}
         fabric = places["fabric"]
+        whole = wiring.whole_or_gone(self.topology, places)
+        members.await_true(whole, READY_SECONDS, "the wires of a place that was lost to go")
         lines = wiring.fabric_batch(self.topology, fabric.interfaces(), pids)
         if lines:
             self.progress(f"fabric: {len(lines) // 2} bridges and wires")

@@ -11,7 +11,8 @@ there, so that a batch mends as well as it builds.  The underlay's MTU leaves gu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from drill.lab.place import Place
@@ -20,6 +21,25 @@ from drill.lab.topology import Carried, Seat, Topology, controller_address
 MTU = 1600
 VXLAN_PORT = 4789
 LINK = "between"  # `ip` would take "link" for a keyword
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One veth pair: `port` on `bridge` in the fabric, `far` in another place."""
+
+    port: str
+    bridge: str
+    far: str
+    place: str
+
+
+def wires(topology: Topology) -> list[Wire]:
+    """Every wire of a lab."""
+    found = [Wire(f"c{number}", f"site{number}", f"site{number}", "controller") for number in _site_numbers(topology)]
+    for seat in topology.seats():
+        found.append(Wire(site_port(seat), f"site{seat.site_number}", "site0", seat.name))
+        found.append(Wire(link_port(seat), LINK, "link0", seat.name))
+    return found
 
 
 def link_port(seat: Seat) -> str:
@@ -35,33 +55,33 @@ def site_port(seat: Seat) -> str:
 def fabric_batch(topology: Topology, present: Collection[str], pids: Mapping[str, int]) -> list[str]:
     """`ip` commands, for the fabric, that add what is not present; `pids` says where each far end goes."""
     lines: list[str] = []
-    bridges = [f"site{number}" for number, _ in enumerate(topology.sites, 1)] + [LINK]
-    for bridge in bridges:
+    for bridge in (*(f"site{number}" for number in _site_numbers(topology)), LINK):
         if bridge not in present:
             lines.append(f"link add {bridge} mtu {MTU} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
             lines.append(f"link set {bridge} up")
-    wires = [
-        wire
-        for seat in topology.seats()
-        for wire in (
-            (site_port(seat), f"site{seat.site_number}", "site0", seat.name),
-            (link_port(seat), LINK, "link0", seat.name),
-        )
-    ]
-    wires += [(f"c{number}", f"site{number}", f"site{number}", "controller") for number in range(1, len(bridges))]
-    for port, bridge, far, place in wires:
-        if port not in present:
-            lines.append(f"link add {port} mtu {MTU} type veth peer name {far} mtu {MTU} netns {pids[place]}")
-            lines.append(f"link set {port} master {bridge} up")
+    for wire in wires(topology):
+        if wire.port not in present:
+            far = f"name {wire.far} mtu {MTU} netns {pids[wire.place]}"
+            lines.append(f"link add {wire.port} mtu {MTU} type veth peer {far}")
+            lines.append(f"link set {wire.port} master {wire.bridge} up")
     return lines
+
+
+def whole_or_gone(topology: Topology, places: Mapping[str, Place]) -> Callable[[], bool]:
+    """Whether every wire has both its ends or none: those of a place that ended go a moment after it."""
+
+    def settled() -> bool:
+        present = {name: place.interfaces() for name, place in places.items()}
+        return all((w.port in present["fabric"]) == (w.far in present[w.place]) for w in wires(topology))
+
+    return settled
 
 
 def controller_batch(topology: Topology) -> list[str]:
     """`ip` commands, for the controller: its address on every site network."""
-    numbers = range(1, len(topology.sites) + 1)
     return [
         line
-        for number in numbers
+        for number in _site_numbers(topology)
         for line in (
             f"address replace {controller_address(number)}/24 dev site{number}",
             f"link set site{number} up",
@@ -99,10 +119,17 @@ def vxlan_ports(topology: Topology, seat: Seat) -> frozenset[str]:
     return frozenset(c.vxlan for c in topology.carried() if seat in c.seats and len(c.seats) > 1)
 
 
+def _site_numbers(topology: Topology) -> range:
+    return range(1, len(topology.sites) + 1)
+
+
 def _network_batch(carried: Carried, seat: Seat, present: Collection[str]) -> list[str]:
     bridge, lines = carried.network.bridge, []
     if bridge not in present:
-        lines.append(f"link add {bridge} mtu 1500 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+        lines.append(
+            f"link add {bridge} address {_bridge_mac(carried, seat)} mtu 1500 "
+            "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        )
     if seat == carried.seats[0]:
         for subnet in carried.network.subnets:
             if subnet.gateway is not None:
@@ -116,6 +143,12 @@ def _network_batch(carried: Carried, seat: Seat, present: Collection[str]) -> li
         lines.append(f"link set {carried.vxlan} master {bridge} up")
     lines.append(f"link set {bridge} up")
     return lines
+
+
+def _bridge_mac(carried: Carried, seat: Seat) -> str:
+    """An address that stays: a bridge without one takes a guest's, and the gateway's would change under the guests."""
+    number = f"{carried.number:04x}"
+    return f"02:d1:{number[:2]}:{number[2:]}:{seat.site_number:02x}:{seat.host_number:02x}"
 
 
 def apply(place: Place, tool: str, lines: list[str]) -> None:

@@ -130,6 +130,22 @@ def test_a_guest_is_offered_the_accelerator_that_boots_one(lab: Lab) -> None:
     assert ("<domain type='kvm'/>" in offered) == (lab.accelerator.name == "kvm")
 
 
+def test_hosts_and_controller_know_every_host_by_name(lab: Lab) -> None:
+    for place in (lab.controller, *(host.place for host in lab.hosts)):
+        assert place.run(["getent", "ahostsv4", "chi1"]).stdout.split()[0] == "10.77.2.11"
+
+
+def test_the_address_of_a_gateway_stays_while_guests_come_and_go(lab: Lab, request: pytest.FixtureRequest) -> None:
+    ny1, bridge = lab.host("ny1"), lab.topology.sites[0].networks[0].bridge
+
+    def hardware_address() -> str:
+        return str(json.loads(ny1.run(["ip", "-j", "link", "show", bridge]).stdout)[0]["address"])
+
+    before = hardware_address()
+    request.getfixturevalue("guest")
+    assert hardware_address() == before
+
+
 def test_kernels_to_boot_are_there_and_read_only(lab: Lab) -> None:
     ny1 = lab.host("ny1")
     assert ny1.run(["ls", "/var/lib/libvirt/boot/micro"]).stdout.split() == ["initrd.img", "manifest.json", "vmlinuz"]

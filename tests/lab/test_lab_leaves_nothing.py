@@ -52,7 +52,9 @@ class Picture:
         found += [f"namespace {name}" for name in self.named_namespaces ^ now.named_namespaces]
         found += [f"process {pid} {command}" for pid, command in now.orphans - self.orphans]
         found += [f"mount {line}" for line in set(self.mounts.splitlines()) ^ set(now.mounts.splitlines())]
-        return found + [f"folder {folder}" for folder in self.folders ^ now.folders]
+        if not members.any_lab():  # a lab of somebody else keeps them for as long as it stands
+            found += [f"folder {folder}" for folder in self.folders ^ now.folders]
+        return found
 
 
 FOLDERS = [Path(path) for path in ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt")]
@@ -83,10 +85,18 @@ def picture() -> Iterator[Callable[[], list[str]]]:
     images.ensure("micro")
     before = Picture.taken()
     try:
-        yield lambda: before.changed(Picture.taken())
+        yield lambda: lasting_changes(before)
     finally:
         for name in (LAB, f"{LAB}-b"):
             site.down(name)
+
+
+def lasting_changes(before: Picture) -> list[str]:
+    """What has changed since; what somebody else's passing process did is gone at a second look."""
+    deadline = time.monotonic() + 3
+    while (found := before.changed(Picture.taken())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def two_site(name: str = LAB) -> topology.Topology:
@@ -136,11 +146,13 @@ def test_a_lab_whose_keepers_were_all_killed_is_taken_down_whole(picture: Callab
     assert (picture(), members.of_lab(LAB)) == ([], ())
 
 
-def test_a_fabric_that_was_lost_is_wired_again(picture: Callable[[], list[str]]) -> None:
+@pytest.mark.parametrize("place", ["fabric", "chi1", "controller"])
+def test_a_place_that_was_lost_is_built_and_wired_again(picture: Callable[[], list[str]], place: str) -> None:
     lab = site.up(two_site())
-    members.end([member.pid for member in members.of_lab(LAB) if member.place == "fabric"])
+    members.end([member.pid for member in members.of_lab(LAB) if member.place == place])
     mended = site.up(lab.topology)
     assert reaches(mended.controller, "10.77.2.11", 16509)
+    assert reaches(mended.host("ny1").place, "10.77.0.21", 16509)
     site.down(LAB)
     assert picture() == []
 

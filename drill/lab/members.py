@@ -55,8 +55,9 @@ def of_lab(lab: str) -> tuple[Member, ...]:
 
 
 def any_lab() -> bool:
-    """Whether some lab, of whatever state root, has a live process."""
-    return next(_scan(PREFIX), None) is not None
+    """Whether some lab, of whatever state root, has a live process with the same root folder as ours."""
+    ours = os.stat("/")
+    return any(_root_is(member.pid, ours) for member in _scan(PREFIX))
 
 
 def alive(pid: int) -> bool:
@@ -114,6 +115,13 @@ def _scan(beginning: str) -> Iterator[Member]:
                 continue
             if member is not None:
                 yield member
+
+
+def _root_is(pid: int, root: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/root"), root)
+    except OSError:  # it ended while we looked
+        return False
 
 
 def _examine(pid: int, beginning: str, by_namespace: dict[str, str]) -> Member | None:

@@ -57,22 +57,25 @@ class Picture:
         return found
 
 
+PROGRAMS = ("sleep", "libvirtd", "dnsmasq", "qemu-system-x86", "nsenter", "unshare", "virsh", "ip", "mount")
 FOLDERS = [Path(path) for path in ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt")]
 
 
 def _orphans() -> Iterator[tuple[int, str]]:
-    """Daemons: processes whose parent is the first one, and that are in no other lab."""
+    """Daemons of the kinds that a lab starts, whose parent is the first process, and that are in no other lab."""
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             stat = Path(f"/proc/{entry}/stat").read_text()
             environment = Path(f"/proc/{entry}/environ").read_text(errors="replace")
             mounts = Path(f"/proc/{entry}/mountinfo").read_text()
+            argv = Path(f"/proc/{entry}/cmdline").read_text(errors="replace")
         except OSError:
             continue
         command, _, rest = stat.partition("(")[2].rpartition(")")
         parent = rest.split()[1]
         foreign = members.PREFIX in environment + mounts and f":{LAB}" not in environment + mounts
-        if parent == "1" and rest.split()[0] != "Z" and not foreign and mounts:
+        ours = command in PROGRAMS or "drill" in argv
+        if parent == "1" and rest.split()[0] != "Z" and not foreign and ours:
             yield int(entry), command
 
 

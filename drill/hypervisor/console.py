@@ -22,8 +22,8 @@ _POLL_SECONDS = 0.02
 def listen(handle: Handle, name: str, seconds: float) -> bytes:
     """What the serial console prints within `seconds`, at most 1 MiB; what it printed before is not there.
 
-    The console has one reader at a time: an earlier one, perhaps of a process that died, is displaced.  Returns early
-    when the domain goes off or another reader takes over.  Raises libvirtError.
+    The console has one reader at a time: an earlier one, perhaps of a process that died, is displaced and gets an
+    error.  Returns early when the domain goes off.  Raises libvirtError.
     """
     stream = handle.newStream(libvirt.VIR_STREAM_NONBLOCK)
     flags = libvirt.VIR_DOMAIN_CONSOLE_FORCE | libvirt.VIR_DOMAIN_CONSOLE_SAFE

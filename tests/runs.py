@@ -12,7 +12,8 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 from drill.model.fact import (
     ChecksPlanned,
@@ -414,3 +415,28 @@ def _steps() -> Iterator[StepEnded]:
     yield step("", "remove guard", 29.9, 30.0)
     yield step("", "remove overlay disks", 30.0, 30.1)
     yield step("", "take inventory", 30.3, 30.6)
+
+
+def renamed(facts: tuple[Fact, ...], text: str) -> tuple[Fact, ...]:
+    """The facts with every name, sentence and value that a guest or an estate could have chosen replaced by `text`.
+
+    Machines stay told apart by what stands before it.
+    """
+    return tuple(_reworded_fields(fact, text) for fact in facts)
+
+
+def _reworded_fields(value: Any, text: str) -> Any:
+    inner = {field.name: getattr(value, field.name) for field in fields(value)}
+    return replace(value, **{name: _reworded(name, one, text) for name, one in inner.items()})
+
+
+def _reworded(name: str, value: object, text: str) -> object:
+    if name in ("outcome", "when", "side", "png_base64", "sha256") or value == "":
+        return value
+    if isinstance(value, str):
+        return f"{value}{text}" if name == "vm" else text
+    if isinstance(value, dict):
+        return {key: _reworded("", inner, text) for key, inner in value.items()} | {text: text}
+    if isinstance(value, tuple | list):
+        return type(value)(_reworded("", inner, text) for inner in value)
+    return _reworded_fields(value, text) if is_dataclass(value) else value

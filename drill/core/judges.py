@@ -178,8 +178,9 @@ def address(seen: Observed) -> Judgement:
             continue
         held = [one for one in found[mac] if not one.ip.is_link_local]
         if not any(same_address(one, wish) for one in held):
-            wrong.append(f"{mac} lacks {wish} (it has {_few([str(one) for one in held]) or 'none'})")
-        wrong.extend(f"{mac} also has {one}" for one in held if not same_address(one, wish))
+            wrong.append(f"{mac} has not {wish}, but {_few([str(one) for one in held]) or 'no address'}")
+        elif others := [str(one) for one in held if not same_address(one, wish)]:
+            wrong.append(f"{mac} has {wish}, and also {_few(others)}")
     if wrong:
         return fails("; ".join(wrong))
     return passes(

@@ -245,7 +245,7 @@ def _prediction(vm: str, facts: tuple[Fact, ...]) -> Judgement:
                 wrong.append(f"{nic.mac} is not on {nic.network or 'nothing'}, {nic.subnet or 'no subnet'}")
     for seen in _seen("address", vm, facts):
         held = addresses(seen.observed, "observed")
-        wrong += [f"{nic.mac} has not {nic.address}" for nic in cards if not _as_told(nic, held)]
+        wrong += [f"{nic.mac} has not the address {nic.address}" for nic in cards if not _as_told(nic, held)]
     return fails("; ".join(wrong)) if wrong else passes(f"{cards_of(len(cards))}, each as predicted")
 
 

@@ -163,7 +163,13 @@ def build(facts: tuple[Fact, ...], verdict: Verdict, last_hash: str, torn_bytes:
         instant=figures.instant(started.at_us) if started else "",
         duration="" if span is None else figures.duration(span),
         tiles=_tiles(facts, verdict),
-        attention=tuple(one for group in groups for one in group.checks if one.outcome is not Outcome.PASS),
+        attention=tuple(
+            one
+            for outcome in (Outcome.FAIL, Outcome.UNKNOWN)
+            for group in groups
+            for one in group.checks
+            if one.outcome is outcome
+        ),
         groups=groups,
         timeline=timeline.build(facts),
         cards=cards.build(facts),

@@ -135,13 +135,13 @@ PLANTS = {
         check="address",
         vm="web",
         edit=lambda v: nics(v)[0].update(addresses=["10.61.1.31/24"]),
-        reason="lacks 10.61.1.30",
+        reason="has not 10.61.1.30, but 10.61.1.31/24",
     ),
     "second address": Plant(
         check="address",
         vm="web",
         edit=lambda v: nics(v)[0].update(addresses=["10.61.1.30/24", "10.9.9.9/8"]),
-        reason="also has",
+        reason="and also 10.9.9.9/8",
     ),
     "global IPv6 address": Plant(
         check="address",
@@ -149,7 +149,7 @@ PLANTS = {
         edit=lambda v: nics(v)[0].update(addresses=["10.61.1.30/24", "2001:db8::1/64"]),
         reason="also",
     ),
-    "no address": Plant(check="address", vm="web", edit=lambda v: nics(v)[0].update(addresses=[]), reason="none"),
+    "no address": Plant(check="address", vm="web", edit=lambda v: nics(v)[0].update(addresses=[]), reason="no address"),
     "way out": Plant(
         check="isolation", vm="", edit=lambda v: probes(v)[1].update(reached=True), reason="reached 10.61.1.1"
     ),

@@ -304,3 +304,4 @@ def _add_consoles(devices: ET.Element) -> None:
     _add(_add(devices, "console", type="pty"), "target", type="serial", port="0")
     _add(_add(devices, "video"), "model", type="vga", vram="16384", heads="1")
     _add(devices, "memballoon", model="none")
+    _add(devices, "panic", model="isa")  # so that a panic is seen as a crash instead of one restart after another

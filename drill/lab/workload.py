@@ -204,7 +204,7 @@ def create(workload: Workload, host: LabHost, accelerator: str, progress: Progre
     when all are powered on, not when they have booted.  Called from the machine's own namespaces.
     """
     library = host.folder / "lib"
-    definer = LibvirtDefiner(f"qemu+unix:///system?socket={host.folder}/run/libvirt-sock")
+    definer = LibvirtDefiner(uri_outside(host))
     try:
         for primary in workload.machines:
             provide_boot(primary.image, library, progress)
@@ -215,6 +215,11 @@ def create(workload: Workload, host: LabHost, accelerator: str, progress: Progre
             definer.start(primary.name)
     finally:
         definer.close()
+
+
+def uri_outside(host: LabHost) -> str:
+    """The libvirt URI of a host's daemon for whoever is outside the lab's network but sees the host's folder."""
+    return f"qemu+unix:///system?socket={host.folder}/run/libvirt-sock"
 
 
 def provide_boot(image: str, library: Path, progress: Progress = lambda _: None) -> None:

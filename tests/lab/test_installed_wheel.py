@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from fixtures.command_line import ROOT
 from fixtures.installed import Installed
 
 pytestmark = pytest.mark.lab
@@ -23,3 +25,12 @@ def test_an_installed_wheel_brings_a_lab_up_and_takes_it_down(installed: Install
     assert stands["name"] == name
     assert all(host["libvirtd"] for host in stands["hosts"])
     assert installed.drill("lab", "status", env=env) == {"labs": []}
+
+
+def test_an_installed_wheel_renders_a_report(installed: Installed, tmp_path: Path) -> None:
+    run = tmp_path / "20261101-120000-sample"
+    run.mkdir()
+    shutil.copy(ROOT / "reports" / "sample" / "run.jsonl", run)
+    document = installed.drill("report", str(run))
+    assert document["report"] == str(run / "report.html")
+    assert "<!DOCTYPE html>" in (run / "report.html").read_text()

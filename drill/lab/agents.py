@@ -10,7 +10,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import drill
 from drill.lab.place import Place
 from drill.lab.roots import STATE_INSIDE
 from drill.lab.topology import Seat
@@ -29,11 +28,6 @@ class Agent:
 
 
 AGENTS = (Agent("agent-source", SOURCE_PORT), Agent("agent-receiver", RECEIVER_PORT))
-
-
-def available() -> bool:
-    """Whether this drill has the verb that the agents are."""
-    return (Path(drill.__file__).parent / "cli" / "agent.py").exists()
 
 
 def start(agent: Agent, place: Place, seat: Seat, folder: Path) -> None:

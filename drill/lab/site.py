@@ -157,7 +157,7 @@ class _Build:
     def _serve(self, host: LabHost, running: set[tuple[str, str]]) -> None:
         """Start what is missing of the host's daemon, DHCP servers and agents, and wait until they answer."""
         place = host.place
-        missing_agents = [a for a in agents.AGENTS if agents.available() and (host.name, a.role) not in running]
+        missing_agents = [agent for agent in agents.AGENTS if (host.name, agent.role) not in running]
         for carried in dhcp.served(self.topology, host.name):
             if (host.name, dhcp.ROLE + carried.network.name) not in running:
                 self.progress(f"{host.name}: DHCP on {carried.network.name}")

@@ -90,7 +90,7 @@ def _host(topology: Topology, seat: Seat, folder: Path, pids: dict[tuple[str, st
         uri=f"qemu+tcp://{seat.address}/system",
         keeper=pids.get((seat.name, KEEPER)),
         libvirtd=running,
-        agents={agent.role: pids.get((seat.name, agent.role)) for agent in agents.AGENTS if agents.available()},
+        agents={agent.role: pids.get((seat.name, agent.role)) for agent in agents.AGENTS},
         dhcp={
             carried.network.name: pids.get((seat.name, dhcp.ROLE + carried.network.name))
             for carried in dhcp.served(topology, seat.name)

@@ -130,6 +130,12 @@ def test_a_guest_is_offered_the_accelerator_that_boots_one(lab: Lab) -> None:
     assert ("<domain type='kvm'/>" in offered) == (lab.accelerator.name == "kvm")
 
 
+def test_the_receiver_finds_no_socket_of_libvirt_and_the_source_does(lab: Lab) -> None:
+    (source,), (receiver,) = (lab.host("chi1").pids(role) for role in ("agent-source", "agent-receiver"))
+    assert (Path(f"/proc/{source}/root/run/libvirt") / "libvirt-sock").is_socket()
+    assert list(Path(f"/proc/{receiver}/root/run/libvirt").iterdir()) == []
+
+
 def test_hosts_and_controller_know_every_host_by_name(lab: Lab) -> None:
     for place in (lab.controller, *(host.place for host in lab.hosts)):
         assert place.run(["getent", "ahostsv4", "chi1"]).stdout.split()[0] == "10.77.2.11"

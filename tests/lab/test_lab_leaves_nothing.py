@@ -127,7 +127,7 @@ def test_two_labs_stand_side_by_side_and_go_one_by_one(picture: Callable[[], lis
     assert picture() == []
 
 
-@pytest.mark.parametrize("role", ["keeper", "libvirtd", "dnsmasq:VMNetwork1"])
+@pytest.mark.parametrize("role", ["keeper", "libvirtd", "dnsmasq:VMNetwork1", "agent-source", "agent-receiver"])
 def test_what_was_killed_is_mended_by_up_and_nothing_else_is_started(
     picture: Callable[[], list[str]], role: str
 ) -> None:

@@ -20,6 +20,7 @@ from drill.model.point import HostPicture
 from drill.model.verdict import CheckResult, Outcome, Verdict
 from drill.reporting import cards, figures, timeline
 from drill.reporting.points import Point, points
+from drill.reporting.tiles import Tile, tiles
 
 SCREEN_BYTES_MAX: Final = 2 * 2**20
 TITLES: Final = {
@@ -78,19 +79,6 @@ class Group:
     word: str
     passed: int
     checks: tuple[Check, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """A large figure; `share` (0 to 1) is its part of the objective, None where there is none to show."""
-
-    name: str
-    meaning: str
-    value: str
-    unit: str
-    note: str
-    share: float | None
-    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +150,7 @@ def build(facts: tuple[Fact, ...], verdict: Verdict, last_hash: str, torn_bytes:
         clock=figures.clock(started.at_us)[:5] if started else "",
         instant=figures.instant(started.at_us) if started else "",
         duration="" if span is None else figures.duration(span),
-        tiles=_tiles(facts, verdict),
+        tiles=tiles(facts, verdict),
         attention=tuple(
             one
             for outcome in (Outcome.FAIL, Outcome.UNKNOWN)
@@ -275,74 +263,6 @@ def _shown(value: Json) -> str:
         return value or ""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def _tiles(facts: tuple[Fact, ...], verdict: Verdict) -> tuple[Tile, ...]:
-    outcomes = {one.check: one.outcome for one in verdict.checks if not one.vm}
-    started = next((fact for fact in facts if isinstance(fact, RunStarted)), None)
-    passed = sum(one.outcome is Outcome.PASS for one in verdict.checks)
-    records = objectives.rpo_records(facts)
-    return (
-        _objective(
-            "RPO",
-            "data at risk, in time",
-            objectives.rpo_seconds(facts),
-            started.rpo_objective_seconds if started else None,
-            outcomes.get("rpo"),
-        ),
-        Tile(
-            name="RPO in data",
-            meaning="ledger records lost",
-            value="—" if records.value is None else f"{int(records.value):,}",
-            unit="" if records.value is None else "record" if records.value == 1 else "records",
-            note=records.missing or f"most on {records.worst}",
-            share=None,
-            outcome=Outcome.UNKNOWN if records.value is None else Outcome.PASS,
-        ),
-        _objective(
-            "RTO",
-            "incident until service",
-            objectives.rto_seconds(facts),
-            started.rto_objective_seconds if started else None,
-            outcomes.get("rto"),
-        ),
-        Tile(
-            name="Checks",
-            meaning="passed",
-            value=f"{passed:,}",
-            unit=f"of {len(verdict.checks):,}",
-            note=_counted(verdict),
-            share=passed / len(verdict.checks) if verdict.checks else 0.0,
-            outcome=verdict.outcome,
-        ),
-    )
-
-
-def _objective(
-    name: str, meaning: str, figure: objectives.Figure, limit: float | None, outcome: Outcome | None
-) -> Tile:
-    value, unit = "—", ""
-    if figure.value is not None:
-        value, _, unit = figures.duration(figure.value).partition(figures.NO_BREAK)
-    told = "" if limit is None else f"objective {figures.plain_seconds(limit)}"
-    share = None if figure.value is None or not limit or limit < 0 else min(1.0, figure.value / limit)
-    return Tile(
-        name=name,
-        meaning=meaning,
-        value=value,
-        unit=unit,
-        note="; ".join(part for part in (told, figure.missing) if part),
-        share=share,
-        outcome=outcome or Outcome.UNKNOWN,
-    )
-
-
-def _counted(verdict: Verdict) -> str:
-    failed = sum(one.outcome is Outcome.FAIL for one in verdict.checks)
-    unknown = sum(one.outcome is Outcome.UNKNOWN for one in verdict.checks)
-    parts = [f"{failed} failed"] if failed else []
-    parts += [f"{unknown} not proven"] if unknown else []
-    return ", ".join(parts) or "none failed, none unproven"
 
 
 def _screen(fact: ScreenSeen) -> Screen:

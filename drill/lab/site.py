@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from drill.errors import Refused, Usage
+from drill.errors import Failed, Refused, Usage
 from drill.lab import acceleration, agents, daemon, dhcp, images, members, preflight, wiring
 from drill.lab.claims import claimed, mount_points, remove_mount_points
 from drill.lab.place import KEEPER, Place, keep_again
@@ -52,6 +52,12 @@ def up(topology: Topology, progress: Progress = lambda _: None) -> Lab:
             accelerator = record[1]
         build = _Build(topology, folder, boot, accelerator.name, _one_at_a_time(progress))
         build.everything()
+        if build.missing():  # something was dying while we looked
+            build.everything()
+        if missing := build.missing():
+            raise Failed(
+                action=f"building lab {topology.name}", cause=f"{', '.join(missing)} ended; see {folder}/*/log"
+            )
     return open_lab(topology.name)
 
 
@@ -108,6 +114,19 @@ class _Build:
         _together(lambda host: self._serve(host, running), hosts)
         self._learn(hosts)
 
+    def missing(self) -> list[str]:
+        """What should run and does not, as `host role`."""
+        running = {(member.place, member.role) for member in members.of_lab(self.topology.name)}
+        wanted = [(place, KEEPER) for place in self._place_names()]
+        for seat in self.topology.seats():
+            roles = [daemon.ROLE, *(agent.role for agent in agents.AGENTS)]
+            roles += [dhcp.ROLE + carried.network.name for carried in dhcp.served(self.topology, seat.name)]
+            wanted += [(seat.name, role) for role in roles]
+        return [f"{place} {role}" for place, role in wanted if (place, role) not in running]
+
+    def _place_names(self) -> list[str]:
+        return ["fabric", "controller", *(seat.name for seat in self.topology.seats())]
+
     def _places(self) -> dict[str, Place]:
         """Every place, with a keeper: those that stand, those that lost theirs, and new ones."""
         lab = self.topology.name
@@ -124,9 +143,8 @@ class _Build:
             self.progress(f"{name}: its keeper is started again")
             return keep_again(held)
 
-        names = ["fabric", "controller", *(seat.name for seat in self.topology.seats())]
         with mount_points():
-            return {made.name: made for made in _together(place, names)}
+            return {made.name: made for made in _together(place, self._place_names())}
 
     def _new_place(self, name: str) -> Place:
         self.progress(f"{name}: namespaces")

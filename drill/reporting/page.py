@@ -23,6 +23,7 @@ from drill.reporting.points import Point, points
 from drill.reporting.tiles import Tile, tiles
 
 SCREEN_BYTES_MAX: Final = 2 * 2**20
+EVIDENCE_WIDTH: Final = 78  # letters in a line of evidence
 TITLES: Final = {
     "run": "Record",
     "isolation": "Isolation",
@@ -258,11 +259,24 @@ def _check(one: CheckResult, number: int, facts: tuple[Fact, ...]) -> Check:
 
 
 def _shown(value: Json) -> str:
-    """JSON for a reader: text as it is, small values in a line, the rest indented."""
-    if value is None or isinstance(value, str):
-        return value or ""
+    """JSON for a reader: text as it is, what fits in a line in one line, the rest indented."""
+    return value if isinstance(value, str) else "" if value is None else _spread(value, "", 0)
+
+
+def _spread(value: Json, margin: str, lead: int) -> str:
+    """`lead` characters stand before the value in its line, a key or nothing."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else json.dumps(value, ensure_ascii=False, indent=2)
+    if len(margin) + lead + len(text) <= EVIDENCE_WIDTH or not isinstance(value, dict | list):
+        return text
+    inner = f"{margin}  "
+    if isinstance(value, dict):
+        keys = [json.dumps(key, ensure_ascii=False) for key in value]
+        parts = [f"{key}: {_spread(one, inner, len(key) + 2)}" for key, one in zip(keys, value.values(), strict=True)]
+        begin, end = "{", "}"
+    else:
+        parts = [_spread(one, inner, 0) for one in value]
+        begin, end = "[", "]"
+    return f",\n{inner}".join([f"{begin}\n{inner}{parts[0]}", *parts[1:]]) + f"\n{margin}{end}"
 
 
 def _screen(fact: ScreenSeen) -> Screen:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drill import data
 from drill.core.verdicts import judge
-from drill.model.fact import Fact, HostSeen, PictureTaken, RunStarted, ScreenSeen, StepEnded
+from drill.model.fact import Fact, HostSeen, Json, PictureTaken, RunStarted, ScreenSeen, StepEnded
 from drill.reporting import html, page, timeline
 from drill.reporting.plain import line, visible
 from drill.reporting.record import load
@@ -164,6 +166,18 @@ def test_what_failed_stands_before_what_could_not_be_proven_and_both_lead_to_the
     reader = drawn(facts)
     assert "Needs attention" in reader.text
     assert '"state": "crashed"' in reader.text
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=30), inner, max_size=5),
+        max_leaves=40,
+    )
+)
+def test_evidence_that_is_laid_out_is_still_the_same_json(value: Json) -> None:
+    shown = page._shown([value])
+    assert json.loads(shown) == [value]
 
 
 def test_what_was_left_behind_is_named() -> None:

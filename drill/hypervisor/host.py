@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import libvirt
 
-from drill.errors import Failed, Refused, Unknown, Usage
+from drill.errors import BadInput, Failed, Refused, Unknown, Usage
 from drill.hypervisor import console, domain_xml, network_xml
 from drill.hypervisor.connection import Connection, Handle, is_absent, version_text
 from drill.hypervisor.guest_agent import LibvirtGuest
@@ -248,13 +248,19 @@ def _find(lookup: Callable[[str], _Object], key: str) -> _Object:
 
 
 def _domain_owner(domain: _Object) -> OwnerTag | None:
-    text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    return find_owner(read(text, where=f"definition of domain {domain.name()}"))
+    return _owner(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def _network_owner(network: _Object) -> OwnerTag | None:
-    text = network.XMLDesc(0)
-    return find_owner(read(text, where=f"definition of network {network.name()}"))
+    return _owner(network.XMLDesc(0))
+
+
+def _owner(text: str) -> OwnerTag | None:
+    """The tag in a definition; what cannot be read within bounds carries none, so it is left alone."""
+    try:
+        return find_owner(read(text, where="a definition"))
+    except BadInput:
+        return None
 
 
 def _check_owner(kind: str, name: str, found: OwnerTag | None, owner: OwnerTag) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drill.errors import Failed
 from drill.hypervisor.connection import Connection, Handle
 from drill.model.point import HostPicture
 
@@ -48,18 +49,25 @@ def take(
     """The picture of the host that this process runs on; `host` and `taken_us` only label it.
 
     `interfaces` and `firewall` are what drill.host.bridges says of this network namespace.  Unreachable when libvirt
-    does not answer, OSError when a folder cannot be read: a picture is whole or there is none.
+    does not answer, Failed when a folder cannot be read: a picture is whole or there is none.
     """
-    roots = roots or Roots()
     entries = {
         *_libvirt_objects(connection),
-        *(("disks", path) for root in (roots.runs, roots.images, *roots.saved) for path in _below(root)),
-        *(("sockets", path) for path in _sockets(roots.sockets)),
-        *(("leases", name) for name in _leases(roots.leases)),
+        *_files(roots or Roots()),
         *(("interfaces", name) for name in interfaces),
         *(("firewall", name) for name in firewall),
     }
     return HostPicture(host=host, taken_us=taken_us, entries=tuple(sorted(entries)))
+
+
+def _files(roots: Roots) -> Iterator[tuple[str, str]]:
+    try:
+        for root in (roots.runs, roots.images, *roots.saved):
+            yield from (("disks", path) for path in _below(root))
+        yield from (("sockets", path) for path in _sockets(roots.sockets))
+        yield from (("leases", name) for name in _leases(roots.leases))
+    except OSError as error:
+        raise Failed(action="look through the host's folders", cause=str(error)) from error
 
 
 def _libvirt_objects(connection: Connection) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from drill.errors import Usage
 from drill.lab.images.commands import run
+from drill.lab.images.filesystem import make_filesystem
 
 DATA_BYTES_MIN = 16 << 20
-BLOCK_BYTES = 4096
 COPY_S = 120.0
 IDENTITY = "etc"
 """The folder of the machine's identity on a data disk; the guest mounts that disk on /data."""
@@ -50,17 +50,6 @@ def installed_disk(file: Path, root: Path, size_bytes: int, identity: Mapping[st
         run(["debugfs", "-w", "-f", str(script), str(raw)], deadline_s=COPY_S)
         os.truncate(raw, size_bytes)
         _pack(raw, file)
-
-
-def make_filesystem(raw: Path, size_bytes: int, tree: Path) -> None:
-    """Make a raw image with an ext4 that holds a tree; its tables are written now, not later by the guest's kernel."""
-    with raw.open("wb") as image:
-        image.truncate(size_bytes)
-    options = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
-    run(
-        ["mke2fs", "-q", "-t", "ext4", "-b", str(BLOCK_BYTES), "-m", "0", "-E", options, "-d", str(tree), str(raw)],
-        deadline_s=COPY_S,
-    )
 
 
 def _pack(raw: Path, file: Path) -> None:

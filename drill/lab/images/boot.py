@@ -1,4 +1,4 @@
-"""The micro guest: a distribution kernel and an initramfs small enough to answer within seconds under TCG."""
+"""What a guest boots from: a distribution kernel, and an initramfs of distribution files and of a recipe's scripts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from drill.lab.images.recipe import Recipe, folder
 _FOLDERS = ("proc", "sys", "dev", "run", "tmp", "data", "data2", "usr/bin", "usr/sbin")
 
 
-def build(recipe: Recipe, tree: Path, into: Path) -> None:
-    """Write `vmlinuz` and `initrd.img` out of unpacked packages."""
+def build(name: str, recipe: Recipe, tree: Path, into: Path) -> None:
+    """Write `vmlinuz` and `initrd.img` of the image `name` out of unpacked packages.
+
+    The initramfs is not compressed: under TCG that boots as fast as lz4 or zstd and 0.1 s faster than gzip, and QEMU
+    maps the file, so that guests share it.
+    """
     shutil.copyfile(kernel(tree), into / "vmlinuz")
-    (into / "initrd.img").write_bytes(initramfs.archive(entries(recipe, tree, folder("micro"))))
+    (into / "initrd.img").write_bytes(initramfs.archive(entries(recipe, tree, folder(name))))
 
 
 def kernel(tree: Path) -> Path:
@@ -35,7 +39,8 @@ def entries(recipe: Recipe, tree: Path, scripts: Path) -> Iterator[Entry]:
         yield initramfs.directory(f"/{name}")
     yield Entry("/dev/console", 0o020600, device=(5, 1))
     yield from _busybox(initramfs.found(tree, recipe.busybox))
-    yield from initramfs.libraries(tree, recipe.programs)
+    if recipe.programs:
+        yield from initramfs.libraries(tree, recipe.programs)
     modules = initramfs.modules(tree, recipe.modules)
     for name, content in modules.items():
         yield Entry(f"/lib/modules/{name}.ko", 0o100644, content)
@@ -50,7 +55,7 @@ def entries(recipe: Recipe, tree: Path, scripts: Path) -> Iterator[Entry]:
 
 
 def _busybox(binary: Path) -> Iterator[Entry]:
-    """The binary, a link for each of its applets, and itself as the first process."""
+    """The binary, a link for each of its applets, and itself as the first process where the recipe has no other."""
     yield initramfs.program("/bin/busybox", binary.read_bytes())
     for applet in run([str(binary), "--list"], deadline_s=10).split():
         if applet != "busybox":

@@ -14,10 +14,21 @@ from drill.estate import yaml
 _BUILDERS = Path(__file__).parent
 
 
-class Recipe(BaseModel):
-    """`recipe.yaml` of one image; the comments in `fixtures/guests/*/recipe.yaml` say what each key means."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class System(_Part):
+    """An installed distribution on a disk of `size_bytes`, made with debootstrap and then by a script inside it."""
+
+    size_bytes: int
+    install: tuple[str, ...]
+    files: dict[str, str]
+    provision: str
+
+
+class Recipe(_Part):
+    """`recipe.yaml` of one image; the comments in `fixtures/guests/*/recipe.yaml` say what each key means."""
 
     kernel: tuple[str, ...]
     packages: tuple[str, ...]
@@ -27,6 +38,7 @@ class Recipe(BaseModel):
     cmdline: str
     perl: tuple[str, ...] = ()
     files: dict[str, str]
+    system: System | None = None
 
 
 def folder(name: str) -> Path:
@@ -44,9 +56,11 @@ def read(name: str) -> Recipe:
 
 
 def digest(name: str) -> str:
-    """SHA-256 over the recipe, the scripts and the code that builds from them, in hex."""
+    """SHA-256 over the recipe, every file that it takes, and the code that builds from them, in hex."""
+    ingredients = read(name)
+    taken = {*ingredients.files, *(ingredients.system.files if ingredients.system else ())}
+    paths = {*folder(name).iterdir(), *_BUILDERS.glob("*.py"), *(folder(name) / file for file in taken)}
     total = hashlib.sha256()
-    for path in sorted(folder(name).rglob("*")) + sorted(_BUILDERS.glob("*.py")):
-        if path.is_file():
-            total.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    for path in sorted({path.resolve() for path in paths if path.is_file()}):
+        total.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return total.hexdigest()

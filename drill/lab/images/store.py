@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from drill.errors import Usage
-from drill.lab.images import micro, packages, recipe
+from drill.lab.images import boot, packages, recipe, system
 
 Progress = Callable[[str], None]
 """Told in a few words what a build is about to do."""
@@ -89,7 +89,10 @@ def _made(name: str, progress: Progress, *, image: Path, debs: Path, tree: Path)
     progress(f"{name} guest: unpacking {len(versions)} packages")
     packages.unpack(debs, tree)
     progress(f"{name} guest: writing the image")
-    micro.build(ingredients, tree, image)
+    boot.build(name, ingredients, tree, image)
+    if ingredients.system is not None:
+        progress(f"{name} guest: installing the distribution, about a minute")
+        versions = {**versions, **system.build(ingredients.system, recipe.folder(name), tree.with_name("root"), image)}
     manifest = _manifest(name, versions, image)
     (image / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
     final = image.parents[1] / f"{name}-{manifest['digest']}"

@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 pytest_plugins = ["fixtures.command_line", "fixtures.installed"]
+
+# A machine that is busy is no defect: every test has pytest's deadline, an example needs none of its own.
+settings.register_profile("drill", deadline=None)
+settings.load_profile("drill")

@@ -6,6 +6,8 @@ tried, from inside the guest and from the host, each try beside a control that m
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from drill.core.prediction import global_addresses
 from drill.errors import DrillError
 from drill.model.command import BubbleSeenFrom, Check, GuestProbe, HostProbe, ProbeIsolation
@@ -13,6 +15,7 @@ from drill.model.fact import Json
 from drill.ports import Clock, GuestNic, Hosts
 
 PING_SECONDS = 2
+PROBES_AT_ONCE = 8
 ADDRESS_SECONDS = 10.0
 
 
@@ -58,9 +61,11 @@ def _settled(check: Check, hosts: Hosts, clock: Clock) -> tuple[GuestNic, ...]:
 
 def isolation(command: ProbeIsolation, hosts: Hosts) -> tuple[Json, Json, Json]:
     """Expected and observed of all probes and bridges; evidence names what each probe did."""
-    names: list[Json] = [one.name for one in (*command.guest_probes, *command.host_probes)]
-    probes: list[Json] = [_from_guest(one, hosts) for one in command.guest_probes]
-    probes += [_from_host(one, hosts) for one in command.host_probes]
+    names: list[Json] = [*(one.name for one in command.guest_probes), *(one.name for one in command.host_probes)]
+    with ThreadPoolExecutor(max_workers=PROBES_AT_ONCE) as pool:
+        inner = pool.map(lambda one: _from_guest(one, hosts), command.guest_probes)
+        outer = pool.map(lambda one: _from_host(one, hosts), command.host_probes)
+        probes: list[Json] = [*inner, *outer]
     bridges: list[Json] = [_bridge(one, hosts) for one in command.bridges]
     how = f"ICMP echo from inside the guest, {PING_SECONDS} s; TCP connection from the host's own network"
     return {"probes": names}, {"probes": probes, "bridges": bridges}, {"how": how}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from drill.cli.output import Output
 from drill.errors import DrillRed
 from drill.model.verdict import Outcome, Verdict
@@ -20,10 +22,10 @@ def follow(controller: Controller, run: str, out: Output) -> None:
         controller.runs.wait(run)
 
 
-def deliver(run: str, out: Output) -> None:
+def deliver(run: str, out: Output, timings: Mapping[str, float] | None = None) -> None:
     """Write the reports of a run and show its summary; DrillRed when the verdict is not *pass*."""
-    published = publish(run)
-    out.result({"run": run, **published.summary}, *lines(published))
+    published = publish(run, timings)
+    out.result(published.summary, *lines(published))
     if published.verdict.outcome is not Outcome.PASS:
         raise DrillRed(verdict=published.verdict.outcome.value, report=str(published.report))
 

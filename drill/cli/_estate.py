@@ -30,7 +30,7 @@ def estate_option(verb: Verb) -> Verb:
         show_default=True,
         help="The estate's YAML file (also DRILL_ESTATE).",
     )
-    return option(verb)  # type: ignore[return-value]  # click's types forget the signature
+    return option(verb)
 
 
 def read_estate(path: Path) -> Estate:

@@ -245,12 +245,12 @@ def _choose_points(order: FailoverTest, candidates: list[Candidate], incident_us
 def _build(
     order: FailoverTest, candidates: list[Candidate], networks: list[bubble.HostBubble], undo: Undo
 ) -> Procedure[None]:
-    """Guard, network, disks, machines; what each step makes is noted in `undo` before it is asked for."""
+    """Networks, their guards, disks, machines; what each step makes is noted in `undo` before it is asked for."""
     for one in networks:
         undo.guards.append(UnguardBridge(host=one.host, bridge=one.network.bridge))
         undo.networks.append(RemoveBubble(host=one.host, network=one.network.name, run=order.run))
-    yield from all_of([GuardBridge(host=one.host, bridge=one.network.bridge) for one in networks], PARALLEL)
     yield from all_of([MakeBubble(host=one.host, network=one.network, run=order.run) for one in networks], PARALLEL)
+    yield from all_of([GuardBridge(host=one.host, bridge=one.network.bridge) for one in networks], PARALLEL)
     for host in sorted({one.item.target_host for one in candidates}):
         undo.disks.append(RemoveOverlays(host=host, run=order.run))
     overlays = yield from all_of(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
+from xml.etree import ElementTree as ET
 
 import libvirt
 
@@ -191,6 +192,15 @@ class LibvirtHypervisor:
 
         self._until_gone(f"remove network {name}", act)
 
+    def taps(self, name: str) -> tuple[str, ...]:
+        """Host-side interfaces of a running domain's cards, in their order; empty for one that is off."""
+
+        def ask(handle: Handle) -> tuple[str, ...]:
+            root = read(handle.lookupByName(name).XMLDesc(), where=f"domain {name}")
+            return tuple(tap for card in root.iterfind("devices/interface") if (tap := _tap(card)))
+
+        return self.connection.call(f"read cards of {name}", ask)
+
     def screenshot(self, name: str) -> bytes:
         """The console's picture as PNG; Failed when the domain does not run."""
         return self.connection.call(f"take a screenshot of {name}", lambda handle: console.screenshot(handle, name))
@@ -235,6 +245,11 @@ class LibvirtHypervisor:
             if time.monotonic() > deadline:
                 raise Unknown(action=action, cause=f"after {GONE_SECONDS:g} s: {cause}")
             time.sleep(_POLL_SECONDS)
+
+
+def _tap(card: ET.Element) -> str | None:
+    target = card.find("target")
+    return None if target is None else target.get("dev")
 
 
 def _find(lookup: Callable[[str], _Object], key: str) -> _Object:

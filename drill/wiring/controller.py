@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from drill.core.failover_test import FailoverTest, failover_test
 from drill.errors import DrillError, Usage
-from drill.host.clock import SystemClock
+from drill.host.clock import HostClock
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.model.estate import Estate
 from drill.model.fact import Fact
@@ -191,4 +191,4 @@ def controller_folder(state: Path, vault: str) -> Path:
 
 def system_clock() -> Clock:
     """The real clock."""
-    return SystemClock()
+    return HostClock()

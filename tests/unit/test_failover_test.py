@@ -57,11 +57,11 @@ def test_groups_start_in_order_each_after_the_services_of_the_one_before() -> No
     assert steps == [(kind, vm) for vm in ("db", "app", "web") for kind in ("StartMachine", "AwaitServices")]
 
 
-def test_bridges_are_guarded_before_their_network_is_made_and_until_it_is_gone() -> None:
+def test_bridges_are_guarded_before_a_machine_is_plugged_in_and_until_they_are_gone() -> None:
     paper = Paper()
     run(paper)
     order_of = names(paper)
-    assert order_of.index("GuardBridge") < order_of.index("MakeBubble") < order_of.index("StartMachine")
+    assert order_of.index("MakeBubble") < order_of.index("GuardBridge") < order_of.index("StartMachine")
     assert order_of.index("RemoveMachine") < order_of.index("RemoveBubble") < order_of.index("UnguardBridge")
 
 

@@ -136,3 +136,12 @@ def test_a_run_passes_only_when_every_single_check_does(outcomes: dict[str, Outc
         return outcomes[seen.check], "as told"
 
     assert judge(FACTS, dict.fromkeys(JUDGES, ruled)).outcome is worst(list(outcomes.values()))
+
+
+@pytest.mark.parametrize("index", OBSERVED)
+def test_evidence_that_no_rule_knows_is_not_passed_over(index: int) -> None:
+    fact = FACTS[index]
+    assert isinstance(fact, Observed)
+    assert isinstance(fact.observed, dict)
+    facts = with_observed(FACTS, fact.check, fact.vm, {**fact.observed, "by the way": "it burns"})
+    assert judge(facts).outcome is Outcome.UNKNOWN

@@ -1,6 +1,6 @@
 """What a verb says: progress and errors on standard error, its result on standard output.
 
-terminal    progress with times and a spinner on standard error, the result as lines
+terminal    progress with times on standard error, the result as lines
 pipe        progress as plain lines on standard error, the result as lines
 --json      standard output is one JSON document: the result, or {"error": …}; all else, also what a library or a
             child process prints, goes to standard error
@@ -57,16 +57,6 @@ class Output:
             self.console.print(f"[dim]{time.monotonic() - self.begun:7.1f} s[/dim]  {escape(text)}")
         else:
             self._line(text)
-
-    @contextlib.contextmanager
-    def working(self, text: str) -> Iterator[None]:
-        """Say what is going on for as long as it lasts: a spinner on a terminal, one line otherwise."""
-        if self.console.is_terminal:
-            with self.console.status(escape(printable(text))):
-                yield
-        else:
-            self._line(printable(text))
-            yield
 
     def result(self, document: Mapping[str, object], *lines: str) -> None:
         """Deliver the verb's result: `document` with --json, else `lines`.  Raises RuntimeError the second time."""

@@ -69,8 +69,8 @@ def test_without_json_the_result_is_lines_and_progress_goes_to_standard_error() 
 
 def test_progress_in_a_pipe_is_plain(verb: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     def body(out: Output) -> None:
-        with out.working("[bold]copying[/bold] \x1b[31mdb"):
-            out.progress("db: 3 of 4")
+        out.progress("[bold]copying[/bold] \x1b[31mdb")
+        out.progress("db: 3 of 4")
         out.result({})
 
     verb(body)

@@ -23,6 +23,7 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
     "virsh": "libvirt-clients",
     "dnsmasq": "dnsmasq-base",
+    "iptables": "iptables",
     "ip": "iproute2",
     "bridge": "iproute2",
     "tc": "iproute2",

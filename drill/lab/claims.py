@@ -26,6 +26,7 @@ BOUND = {
     "etc": Path("/etc/libvirt"),
     "log": Path("/var/log/libvirt"),
     "cache": Path("/var/cache/libvirt"),
+    "lock": Path("/run/lock"),  # libvirt locks the terminal of a console it reads there; a machine may lack it
     "drill": STATE_INSIDE,
 }
 """The folders of a host, and where they appear inside it."""

@@ -41,7 +41,7 @@ def entries(recipe: Recipe, tree: Path, scripts: Path) -> Iterator[Entry]:
     yield from _busybox(initramfs.found(tree, recipe.busybox))
     if recipe.programs:
         yield from initramfs.libraries(tree, recipe.programs)
-    modules = initramfs.modules(tree, recipe.modules)
+    modules = initramfs.modules(tree, recipe.modules, recipe.modules_where_present)
     for name, content in modules.items():
         yield Entry(f"/lib/modules/{name}.ko", 0o100644, content)
     yield initramfs.text("/lib/modules/order", "".join(f"{name}.ko\n" for name in modules))

@@ -118,10 +118,10 @@ def _depends_on(module: bytes) -> list[str]:
     return [name.replace("-", "_") for name in named[1].decode().split(",") if name] if named else []
 
 
-def modules(tree: Path, wanted: Iterable[str]) -> Mapping[str, bytes]:
+def modules(tree: Path, wanted: Iterable[str], where_present: Iterable[str] = ()) -> Mapping[str, bytes]:
     """Kernel modules by name, each after those it depends on; what the kernel has built in is left out.
 
-    Raises Failed for a name that is neither a module nor built in.
+    Raises Failed for a wanted name that is neither a module nor built in.
     """
     roots = [root for root in (tree / "lib/modules", tree / "usr/lib/modules") if root.is_dir()]
     files = {_module_name(path.name): path for root in roots for path in root.rglob("*.ko*") if _is_module(path)}
@@ -145,6 +145,9 @@ def modules(tree: Path, wanted: Iterable[str]) -> Mapping[str, bytes]:
 
     for name in wanted:
         add(_module_name(name))
+    for name in map(_module_name, where_present):
+        if name in files:
+            add(name)
     return ordered
 
 

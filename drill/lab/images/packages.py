@@ -42,7 +42,7 @@ def kernel_packages(meta: str) -> tuple[str, ...]:
         described = run(["apt-cache", "show", "--no-all-versions", waiting.pop()], deadline_s=QUERY_S)
         for line in described.splitlines():
             if line.startswith(("Depends:", "Pre-Depends:")):
-                fresh = [name for name in _KERNEL.findall(line) if name not in found and "unsigned" not in name]
+                fresh = [name for name in _KERNEL.findall(line) if name not in found]
                 found += fresh
                 waiting += fresh
     if not found:

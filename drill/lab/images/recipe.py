@@ -33,6 +33,7 @@ class Recipe(_Part):
     kernel: tuple[str, ...]
     packages: tuple[str, ...]
     modules: tuple[str, ...]
+    modules_where_present: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     busybox: str
     cmdline: str

@@ -1,7 +1,7 @@
 """A whole distribution on a root disk, installed with debootstrap from the machine's own apt sources.
 
 debootstrap mounts /proc and /sys in the new tree and the provisioning script starts a database there.  Both run in
-mount and process namespaces of their own: however they end, no mount and no process is left.
+mount and process namespaces of their own, which end with the builder: however it ends, no mount and no process is left.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def source() -> tuple[str, str]:
 
 def _contained(argv: list[str], *, deadline_s: float) -> None:
     """Run a command whose mounts and processes end with it."""
-    contain = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged"]
+    contain = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    contain += ["--propagation", "unchanged"]
     run(
         [*contain, "sh", "-c", _PRIVATE, "sh", *argv],
         deadline_s=deadline_s,

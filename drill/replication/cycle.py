@@ -91,6 +91,8 @@ class ItemSource:
         except ResyncNeeded as error:
             self.save(replace(self._journal, owed_full=tuple(sorted({*self._journal.owed_full, error.disk}))))
             raise
+        except OSError as error:
+            raise Failed("the cycle", f"this host's files: {error}") from error
 
     def end(self) -> None:
         """Stop for good: drop our checkpoints, delete the journal.  May be repeated after any error."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drill.errors import Failed, Unknown
 from drill.model.point import DiskSeal, Point, ProtectionOrder
 from drill.ports import Files
 from drill.replication import sealed
@@ -59,21 +60,32 @@ class JournalFile:
         self._path = f"{item}/{NAME}"
         self._folder = item
         self._generation = 0
+        self._doubt = ""
 
     def load(self) -> Journal | None:
-        """The journal, None when the item has none.  Damaged when it does not match its checksum."""
+        """The journal, None when the item has none.  Damaged when it does not match its checksum.
+
+        It is written anew, so that what is built upon is durable for certain.
+        """
         found = sealed.read(self._files, self._path, KIND, Journal)
         if found is None:
             return None
         self._generation = found.generation
+        self.save(found.value)
         return found.value
 
     def save(self, journal: Journal) -> None:
-        """Make it durable."""
+        """Make it durable.  After Unknown nothing more is saved until the agent starts again (I18)."""
+        if self._doubt:
+            raise Failed("writing the journal", self._doubt, "start the agent again")
         self._files.make_folder(self._folder)
         if not self._generation:
             self._files.sync_folder("")
-        sealed.write(self._files, self._path, KIND, Journal, journal, generation=self._generation + 1)
+        try:
+            sealed.write(self._files, self._path, KIND, Journal, journal, generation=self._generation + 1)
+        except Unknown as error:
+            self._doubt = str(error)
+            raise
         self._generation += 1
 
     def delete(self) -> None:

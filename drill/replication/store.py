@@ -16,10 +16,11 @@ Today every cycle is a point and all points are kept; retention and folding come
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from drill.errors import BadInput, Damaged, Failed, Refused, ResyncNeeded, Unknown, Usage
+from drill.errors import BadInput, Damaged, DrillError, Failed, Refused, ResyncNeeded, Unknown, Usage
 from drill.model.cycle import LogDisk, LogHeader
 from drill.model.machine import Machine
 from drill.model.point import DiskSeal, Point
@@ -164,15 +165,23 @@ class Store:
         """
         if not self.accept(header):
             return self._again(header, source)
-        self._manifest(header.item)
-        self._settle(header)
-        made: list[str] = []
         try:
-            return self._seal_log(header, source, made)
+            self._manifest(header.item)
+            self._settle(header)
+            found = self._land(header, source)
+            self._append(found)
         except OSError as error:
+            self._reopen(header.item)
             raise Failed("storing a cycle", str(error)) from error
-        finally:
-            self._discard_unknown(header.item, made)
+        except DrillError:
+            self._reopen(header.item)
+            raise
+        except BaseException:
+            self._open.pop(header.item, None)
+            raise
+        with suppress(OSError):
+            self._files.remove(_log_path(header))
+        return found.point
 
     def forget(self, item: str) -> None:
         """Delete an item with all its points; an unknown one is fine."""
@@ -188,26 +197,25 @@ class Store:
             if item in self._list("") and (folder == item or "digests" in self._list(item)):
                 self._files.remove_folder(folder)
 
-    def _seal_log(self, header: LogHeader, source: Source, made: list[str]) -> Point:
+    def _land(self, header: LogHeader, source: Source) -> SealedPoint:
+        """Everything but the seal: the point's files, durable, checked, under names that no manifest knows."""
         self._files.make_folder(f"{header.item}/digests")
         self._files.sync_folder("")
         if not any(disk.full for disk in header.disks):
-            source = self._spool(header, source, made)
+            source = self._spool(header, source)
         reader = self._reader(header, source)
-        disks, roots = self._apply(reader, made)
+        disks, roots = self._apply(reader)
         for disk, seal, found in zip(header.disks, reader.trailer.disks, roots, strict=True):
             if seal.digest != found:
                 raise ResyncNeeded(header.item, disk.target, "the digests of source and receiver differ")
         point = self._point(reader)
         self._files.sync_folder(f"{header.item}/digests")
         self._files.sync_folder(header.item)
-        self._append(SealedPoint(point=point, machine=header.machine, disks=disks))
-        return point
+        return SealedPoint(point=point, machine=header.machine, disks=disks)
 
-    def _spool(self, header: LogHeader, source: Source, made: list[str]) -> Source:
+    def _spool(self, header: LogHeader, source: Source) -> Source:
         """Write the log to a file, check it whole, make it durable; returns where to read it from."""
-        path = f"{header.item}/log-{_tag(header)}.cycle"
-        made.append(path)
+        path = _log_path(header)
         self._files.truncate(path, 0)
         spool = _Spool(self._files, path, source)
         for _ in self._reader(header, spool.take).frames():
@@ -223,11 +231,10 @@ class Store:
             raise BadInput("cycle log", "its header is not the one that was offered")
         return reader
 
-    def _apply(self, reader: LogReader, made: list[str]) -> tuple[tuple[StoredDisk, ...], list[str]]:
+    def _apply(self, reader: LogReader) -> tuple[tuple[StoredDisk, ...], list[str]]:
         """Write the files of the new point; returns them and the roots that their content has."""
         header = reader.header
         disks = tuple(self._stored(header, disk) for disk in header.disks)
-        made.extend(f"{header.item}/{disk.file}" for disk in disks)
         writers = [self._writer(header, disk, stored) for disk, stored in zip(header.disks, disks, strict=True)]
         stagings = [self._staging(header, disk) for disk in header.disks]
         try:
@@ -235,7 +242,7 @@ class Store:
             for frame in self._lanes.ordered(unpack, reader.frames()):
                 order.check(frame)
                 writers[frame.index].add(frame)
-                stagings[frame.index].add(frame)
+                _stage(stagings[frame.index], frame, header)
             order.close()
             for writer in writers:
                 writer.finish()
@@ -374,12 +381,11 @@ class Store:
             if not disk.full and sizes.get(disk.target) != disk.size_bytes:
                 raise ResyncNeeded(header.item, disk.target, f"size {disk.size_bytes}, was {sizes.get(disk.target)}")
 
-    def _discard_unknown(self, item: str, made: list[str]) -> None:
-        """Remove the files of a log that was not sealed, and the log of one that was."""
-        known = set() if item in self._stopped else set(self._manifest(item).value.files)
-        for path in made if item not in self._stopped else []:
-            if path.rpartition("/")[2] not in known and self._files.size(path) is not None:
-                self._files.remove(path)
+    def _reopen(self, item: str) -> None:
+        """After a failure only what is on disk counts: read it again, and collect what the failed log left."""
+        self._open.pop(item, None)
+        with suppress(OSError, DrillError):
+            self._manifest(item)
 
     def _list(self, folder: str) -> tuple[str, ...]:
         try:
@@ -423,6 +429,18 @@ class _FileSource:
         data = self._files.read(self._path, self._at, length)
         self._at += len(data)
         return data
+
+
+def _stage(staging: Staging, frame: Frame, header: LogHeader) -> None:
+    """Digests that rotted make continuing impossible, and the disk's next copy a whole one."""
+    try:
+        staging.add(frame)
+    except Damaged as error:
+        raise ResyncNeeded(header.item, header.disks[frame.index].target, str(error)) from error
+
+
+def _log_path(header: LogHeader) -> str:
+    return f"{header.item}/log-{_tag(header)}.cycle"
 
 
 def _tag(header: LogHeader) -> str:

@@ -1,0 +1,154 @@
+"""A host in memory for tests of the cycle: disks, checkpoints with bitmaps, backup jobs.
+
+As libvirt behaves (ground § 1): a checkpoint stays when its job ends in any way, dropping one merges its bits into the
+one before it, a killed QEMU loses the bitmaps of its session while the checkpoints stay listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from drill.errors import Failed, Usage
+from drill.model.extent import Extent, ExtentKind
+from drill.model.machine import Disk, Machine
+from drill.replication.extents import coalesce
+
+GRANULE = 1 << 16
+
+
+@dataclass
+class Checkpoint:
+    name: str
+    dirty: dict[str, set[int]]
+    lost: set[str] = field(default_factory=set)
+
+
+class MemoryHost:
+    """One domain, `vm`.  `fail` is asked before every operation, and while a job is read, with the operation's name."""
+
+    def __init__(self, disks: Mapping[str, int]) -> None:
+        self.disks = {target: bytearray(size) for target, size in disks.items()}
+        self.chain: list[Checkpoint] = []
+        self.job: MemoryJob | None = None
+        self.used: set[str] = set()
+        self.instants: dict[int, dict[str, bytes]] = {}
+        self.fail: Callable[[str], None] = lambda operation: None
+        self.during: Callable[[], None] = lambda: None
+
+    def write(self, target: str, offset: int, data: bytes) -> None:
+        """What the guest writes."""
+        self.disks[target][offset : offset + len(data)] = data
+        if self.chain:
+            touched = range(offset // GRANULE, (offset + len(data) - 1) // GRANULE + 1)
+            self.chain[-1].dirty.setdefault(target, set()).update(touched)
+
+    def kill(self) -> None:
+        """SIGKILL of QEMU: all bitmaps are worth nothing, the list of checkpoints stays, the job is gone."""
+        for checkpoint in self.chain:
+            checkpoint.lost = set(self.disks)
+        self.job = None
+
+    def machine(self, domain: str) -> Machine:
+        self.fail("machine")
+        disks = tuple(
+            Disk(target=target, path=f"/images/{target}", format="qcow2", size_bytes=len(data))
+            for target, data in self.disks.items()
+        )
+        return Machine(name=domain, uuid="0" * 8, memory_mib=64, vcpus=1, disks=disks, nics=())
+
+    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
+        self.fail("provable")
+        found = [one for one in self.chain if one.name == checkpoint]
+        if not found:
+            return frozenset()
+        later = self.chain[self.chain.index(found[0]) :]
+        return frozenset(t for t in found[0].dirty if not any(t in one.lost for one in later))
+
+    def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
+        self.fail("checkpoints")
+        return tuple(one.name for one in self.chain if one.name.startswith(prefix))
+
+    def drop(self, domain: str, checkpoint: str) -> None:
+        self.fail("drop")
+        for index, one in enumerate(self.chain):
+            if one.name == checkpoint:
+                if index:
+                    for target, bits in one.dirty.items():
+                        self.chain[index - 1].dirty.setdefault(target, set()).update(bits)
+                    self.chain[index - 1].lost |= one.lost
+                del self.chain[index]
+                return
+
+    def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> MemoryJob:
+        self.fail("begin")
+        if self.job is not None:
+            raise Failed("begin", "a job is open")
+        if checkpoint in self.used:
+            raise Failed("begin", f"the name {checkpoint} was used before")
+        self.used.add(checkpoint)
+        dirty = {target: self._dirty_since(target, base) for target, base in bases.items()}
+        self.chain.append(Checkpoint(checkpoint, {target: set() for target in bases}))
+        self.job = MemoryJob(self, {target: bytes(self.disks[target]) for target in bases}, dirty)
+        self.fail("begun")
+        return self.job
+
+    def abort_leftover(self, domain: str) -> bool:
+        self.fail("abort_leftover")
+        found, self.job = self.job is not None, None
+        return found
+
+    def _dirty_since(self, target: str, base: str | None) -> set[int] | None:
+        if base is None:
+            return None
+        names = [one.name for one in self.chain]
+        if base not in names:
+            raise Usage(f"no checkpoint {base}")
+        later = self.chain[names.index(base) :]
+        if any(target in one.lost for one in later):
+            raise Failed("begin", f"missing or broken bitmap {base}")
+        return set().union(*(one.dirty.get(target, set()) for one in later))
+
+
+class MemoryJob:
+    def __init__(self, host: MemoryHost, content: dict[str, bytes], dirty: dict[str, set[int] | None]) -> None:
+        self._host = host
+        self._content = content
+        self._dirty = dirty
+        self.begun_us = self.taken_us = len(host.used)
+        host.instants[self.begun_us] = content
+
+    def extents(self, disk: str) -> Iterable[Extent]:
+        self._host.fail("extents")
+        content, dirty = self._content[disk], self._dirty[disk]
+        granules = range(-(-len(content) // GRANULE)) if dirty is None else sorted(dirty)
+        return coalesce(self._granule(content, granule) for granule in granules)
+
+    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
+        for extent in ranges:
+            for offset in range(extent.offset, extent.end, 1 << 20):
+                self._host.fail("read")
+                self._host.during()
+                self._host.during = lambda: None
+                if self._host.job is not self:
+                    raise Failed("read", "the export is gone")
+                length = min(1 << 20, extent.end - offset)
+                yield offset, memoryview(self._content[disk])[offset : offset + length]
+
+    def witness(self, disk: str) -> str:
+        self._host.fail("witness")
+        return hashlib.sha256(self._content[disk]).hexdigest()
+
+    def size(self, disk: str) -> int:
+        return len(self._content[disk])
+
+    def end(self) -> None:
+        self._host.fail("end")
+        if self._host.job is self:
+            self._host.job = None
+
+    def _granule(self, content: bytes, granule: int) -> Extent:
+        start = granule * GRANULE
+        data = content[start : start + GRANULE]
+        return Extent(start, len(data), ExtentKind.DATA if any(data) else ExtentKind.ZERO)

@@ -1,0 +1,349 @@
+"""The cycle over a host in memory: what fails, where it fails, and that nothing is ever lost by it."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from drill.errors import DrillError, Failed, Refused, Unknown
+from drill.replication.cycle import PREFIX
+from tests.contract.memory_files import MemoryFiles
+from tests.contract.pair import ITEM, Pair, lost_acknowledgement
+
+DISKS = {"vda": 2 << 20, "vdb": (1 << 20) + 512}
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair(dict(DISKS))
+
+
+def scribble(pair: Pair, seed: int) -> None:
+    """Data, zeros and the last bytes of each disk; the same amount of work whatever the seed."""
+    rng = random.Random(seed)
+    for target, data in pair.host.disks.items():
+        pair.host.write(target, 65536 * rng.randrange(4), rng.randbytes(70_000))
+        pair.host.write(target, 400_000, bytes(200_000))
+        pair.host.write(target, len(data) - 512, rng.randbytes(512))
+
+
+class Planted(Exception):
+    """A process that ends here and now."""
+
+
+class Nth:
+    """Raises at the n-th thing asked of it, once; a dead process does nothing more."""
+
+    def __init__(self, nth: int, error: Exception) -> None:
+        self.left = nth
+        self.error = error
+
+    def __call__(self, *asked: str) -> None:
+        self.left -= 1
+        if self.left == -1 or (self.left < 0 and isinstance(self.error, Planted)):
+            raise self.error
+
+    @property
+    def happened(self) -> bool:
+        return self.left < 0
+
+
+def prefix_without_gaps(pair: Pair) -> bool:
+    """I3, within every epoch."""
+    by_epoch: dict[str, list[int]] = {}
+    for found in pair.points():
+        by_epoch.setdefault(found.point.epoch, []).append(found.point.sequence)
+    return all(sequences == list(range(1, len(sequences) + 1)) for sequences in by_epoch.values())
+
+
+def test_the_first_cycle_is_full_and_the_next_carries_only_what_changed(pair: Pair) -> None:
+    scribble(pair, 1)
+    assert pair.cycle().full
+    pair.host.write("vda", 0, b"x" * 10)
+    _, record = pair.source.cycle(witness=False)
+    assert (record.full, record.dirty_bytes, record.zero_bytes) == (False, 65536, 0)
+    _, record = pair.source.cycle(witness=False)
+    assert (record.dirty_bytes, record.zero_bytes) == (0, 0)
+
+
+def test_a_zeroed_range_travels_as_zeros(pair: Pair, tmp_path: Path) -> None:
+    pair.host.write("vda", 0, b"x" * 200_000)
+    pair.cycle()
+    pair.host.write("vda", 65536, bytes(65536))
+    _, record = pair.source.cycle(witness=False)
+    assert (record.dirty_bytes, record.zero_bytes) == (0, 65536)
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_witness_is_kept_in_the_point(pair: Pair) -> None:
+    assert all(seal.witness is None for seal in pair.cycle().disks)
+    point = pair.cycle(witness=True)
+    assert all(seal.witness and len(seal.witness) == 64 for seal in point.disks)
+    assert pair.points()[-1].point == point
+
+
+def test_old_checkpoint_survives_until_the_new_point_is_acknowledged(pair: Pair) -> None:
+    pair.cycle()
+    base = pair.host.chain[0].name
+    pair.link.fail = lost_acknowledgement
+    with pytest.raises(Unknown):
+        pair.cycle()
+    assert pair.host.chain[0].name == base
+    pair.link.fail = lambda step: None
+    pair.cycle()
+    assert [one.name for one in pair.host.chain] == [pair.source.journal.acknowledged.checkpoint]  # type: ignore[union-attr]
+
+
+def test_a_point_whose_acknowledgement_was_lost_is_adopted(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()
+    scribble(pair, 1)
+    pair.link.fail = lost_acknowledgement
+    with pytest.raises(Unknown):
+        pair.cycle()
+    pair.link.fail = lambda step: None
+    scribble(pair, 2)
+    pair.restart_source()
+    point, record = pair.source.cycle(witness=False)
+    assert (point.sequence, record.full) == (3, False)
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_point_of_a_lost_acknowledgement_whose_checkpoint_is_lost_too_is_followed_by_a_full(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.cycle()
+    scribble(pair, 1)
+    pair.link.fail = lost_acknowledgement
+    with pytest.raises(Unknown):
+        pair.cycle()
+    pair.link.fail = lambda step: None
+    pair.host.kill()
+    scribble(pair, 2)
+    point = pair.cycle()
+    assert (point.sequence, point.full) == (3, True)
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_failed_cycle_leaves_its_changes_to_the_next(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()
+    pair.host.write("vda", 0, b"owed" * 100)
+    pair.host.fail = Nth(0, Failed("read", "planted"))
+    fault = pair.host.fail
+
+    def when_read(operation: str) -> None:
+        if operation == "read":
+            fault(operation)
+
+    pair.host.fail = when_read
+    with pytest.raises(Failed):
+        pair.cycle()
+    pair.host.fail = lambda operation: None
+    pair.cycle()
+    assert len(pair.points()) == 2
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_checkpoints_of_others_are_left_alone(pair: Pair) -> None:
+    pair.host.begin("vm", "theirs", {"vda": None})
+    pair.host.job = None
+    for _ in range(3):
+        pair.cycle()
+    assert pair.host.chain[0].name == "theirs"
+    pair.source.end()
+    assert [one.name for one in pair.host.chain] == ["theirs"]
+
+
+def test_a_killed_qemu_makes_the_next_cycle_full_under_a_new_name(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()
+    pair.cycle()
+    pair.host.write("vda", 0, b"x" * 100)
+    pair.host.kill()
+    point = pair.cycle()
+    assert (point.sequence, point.full) == (3, True)
+    assert [one.name.startswith(PREFIX) for one in pair.host.chain] == [True]
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_bitmap_lost_on_one_disk_makes_that_disk_full_only(pair: Pair) -> None:
+    pair.cycle()
+    pair.host.chain[0].lost = {"vdb"}
+    pair.cycle()
+    assert {disk.target: disk.full for disk in pair.link.logs[-1][0].disks} == {"vda": False, "vdb": True}
+
+
+def test_a_receiver_put_back_to_yesterday_gets_a_new_epoch_and_keeps_its_points(pair: Pair, tmp_path: Path) -> None:
+    scribble(pair, 1)
+    pair.cycle()
+    files = pair.target_files
+    assert isinstance(files, MemoryFiles)
+    yesterday = {path: bytes(data) for path, data in files.content.items()}
+    scribble(pair, 2)
+    pair.cycle()
+    files.put_back(yesterday)
+    pair.restart_receiver()
+    scribble(pair, 3)
+    point = pair.cycle()
+    assert (point.sequence, point.full) == (1, True)
+    assert [found.point.sequence for found in pair.points()] == [1, 1]
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_receiver_that_lost_everything_gets_a_full_copy(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()
+    pair.link.store.forget(ITEM)
+    scribble(pair, 3)
+    assert pair.cycle().full
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_second_source_of_the_same_item_cannot_slip_its_log_in(pair: Pair) -> None:
+    pair.cycle()
+    header, _ = pair.link.logs[-1]
+    with pytest.raises(Refused):
+        pair.link.store.accept(header.__class__(**{**fields_of(header), "epoch": "stranger", "begun_us": 5}))
+
+
+def fields_of(value: object) -> dict[str, object]:
+    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]
+
+
+def test_a_page_digest_table_that_rotted_on_the_source_is_healed_by_a_full(pair: Pair, tmp_path: Path) -> None:
+    pair.host.write("vda", 0, b"x" * (1 << 20))
+    pair.cycle()
+    pair.cycle()
+    path = f"{ITEM}/digests/vda.leaves"
+    pair.source_files.content[path][100 * 16] ^= 1
+    pair.host.write("vda", 0, b"y" * 100)
+    with suppress(DrillError):
+        pair.cycle()
+    pair.cycle()
+    assert pair.wrong_points(tmp_path) == []
+    assert pair.cycle().full is False
+
+
+def test_writes_during_a_cycle_are_not_in_its_point_and_not_lost(pair: Pair, tmp_path: Path) -> None:
+    scribble(pair, 1)
+    pair.cycle()
+    scribble(pair, 2)
+    pair.host.during = lambda: pair.host.write("vda", 0, b"during" * 50_000)
+    pair.cycle()
+    pair.cycle()
+    assert pair.wrong_points(tmp_path) == []
+
+
+def planted_everywhere(pair: Pair, plant: Callable[[Nth], None], error: Exception, after: Callable[[], None]) -> int:
+    """Cycles with a fault at the first, second, … thing asked, until one passes all of them by; returns how many."""
+    for nth in range(400):
+        scribble(pair, nth)
+        fault = Nth(nth, error)
+        plant(fault)
+        with suppress(DrillError, Planted):
+            pair.cycle()
+        plant(Nth(10**9, error))
+        if not fault.happened:
+            return nth
+        after()
+        pair.cycle()
+        assert prefix_without_gaps(pair)
+    raise AssertionError("a cycle asks for more than four hundred things")
+
+
+@pytest.mark.parametrize(
+    "error", [Failed("x", "planted"), Unknown("x", "planted"), Planted()], ids=["failed", "unknown", "killed"]
+)
+@pytest.mark.parametrize("place", ["host", "link"])
+def test_an_error_at_any_step_of_host_or_link_loses_nothing(place: str, error: Exception) -> None:
+    """Also where the effect happened and the answer was lost; `killed` starts the source anew."""
+    pair = Pair(dict(DISKS))
+    pair.cycle()
+
+    def plant(fault: Nth) -> None:
+        getattr(pair, place).fail = fault
+
+    after = pair.restart_source if isinstance(error, Planted) else lambda: None
+    assert planted_everywhere(pair, plant, error, after) > 5
+    assert pair.wrong_points_by_reader() == []
+
+
+@pytest.mark.parametrize("side", ["source", "receiver"])
+def test_a_process_killed_at_any_storage_operation_loses_nothing(side: str) -> None:
+    pair = Pair(dict(DISKS))
+    pair.cycle()
+    files = pair.source_files if side == "source" else pair.target_files
+    assert isinstance(files, MemoryFiles)
+
+    def plant(fault: Nth) -> None:
+        files.fail = fault
+
+    def after() -> None:
+        pair.restart_source()
+        pair.restart_receiver()
+
+    assert planted_everywhere(pair, plant, Planted(), after) > 10
+    assert pair.wrong_points_by_reader() == []
+
+
+@pytest.mark.parametrize(
+    "survivors",
+    [
+        pytest.param({"names_survive": False, "data_survives": False}, id="what is not synced is lost"),
+        pytest.param({"names_survive": True, "data_survives": False}, id="names without data"),
+        pytest.param({"names_survive": False, "data_survives": True}, id="data without names"),
+    ],
+)
+@pytest.mark.parametrize("side", ["source", "receiver"])
+def test_a_power_failure_at_any_storage_operation_loses_nothing_acknowledged(
+    side: str, survivors: dict[str, bool]
+) -> None:
+    """I4, I16: what the source's journal has as acknowledged is there; every visible point is exact."""
+    pair = Pair(dict(DISKS))
+    pair.cycle()
+    files = pair.source_files if side == "source" else pair.target_files
+    assert isinstance(files, MemoryFiles)
+
+    def plant(fault: Nth) -> None:
+        files.fail = fault
+
+    def after() -> None:
+        known = pair.source.journal.acknowledged
+        files.lose_power(**survivors)
+        pair.restart_source()
+        pair.restart_receiver()
+        assert known is not None
+        assert known.point in [found.point for found in pair.points()]
+        if side == "source":
+            assert pair.source.journal.acknowledged is not None
+
+    assert planted_everywhere(pair, plant, Planted(), after) > 10
+    assert len({found.point.epoch for found in pair.points()}) == 1
+    assert pair.wrong_points_by_reader() == []
+
+
+def test_a_full_disk_on_the_source_fails_the_cycle_and_no_more(pair: Pair) -> None:
+    pair.cycle()
+    plant = lambda fault: setattr(pair.source_files, "fail", fault)  # noqa: E731
+    error = OSError(errno.ENOSPC, "planted")
+    assert planted_everywhere(pair, plant, error, pair.restart_source) > 5
+    assert pair.wrong_points_by_reader() == []
+
+
+def test_ending_drops_our_checkpoints_and_the_journal(pair: Pair) -> None:
+    pair.cycle()
+    pair.source.end()
+    assert (pair.host.chain, pair.source_files.content) == ([], {})
+
+
+def test_ending_may_be_interrupted_and_repeated(pair: Pair) -> None:
+    pair.cycle()
+    pair.host.fail = Nth(1, Failed("drop", "planted"))
+    with pytest.raises(Failed):
+        pair.source.end()
+    pair.restart_source()
+    assert pair.source.journal.ended
+    pair.source.end()
+    assert (pair.host.chain, pair.source_files.content) == ([], {})

@@ -117,7 +117,8 @@ class OverlayWriter:
         self._close_cluster()
         if self._l2_index is not None:
             at, self._next = self._next * CLUSTER_BYTES, self._next + 1
-            self._files.write(self._path, at, bytes(self._l2))
+            used = len(self._l2.rstrip(b"\0"))  # what lies behind stays a hole
+            self._files.write(self._path, at, bytes(self._l2[:used]))
             self._l1[self._l2_index] = at | _COPIED
             self._l2_index = None
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from drill.errors import DrillError, Failed, Refused, Unknown
+from drill.errors import DrillError, Failed, Refused, ResyncNeeded, Unknown
+from drill.model.cycle import LogHeader, LogTrailer
+from drill.model.point import DiskSeal
 from drill.replication.cycle import PREFIX
+from drill.replication.cyclelog import LogReader, LogWriter
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, Pair, lost_acknowledgement
 
@@ -96,7 +101,7 @@ def test_old_checkpoint_survives_until_the_new_point_is_acknowledged(pair: Pair)
     assert pair.host.chain[0].name == base
     pair.link.fail = lambda step: None
     pair.cycle()
-    assert [one.name for one in pair.host.chain] == [pair.source.journal.acknowledged.checkpoint]  # type: ignore[union-attr]
+    assert [one.name for one in pair.host.chain] == [acknowledged(pair)]
 
 
 def test_a_point_whose_acknowledgement_was_lost_is_adopted(pair: Pair, tmp_path: Path) -> None:
@@ -205,11 +210,63 @@ def test_a_second_source_of_the_same_item_cannot_slip_its_log_in(pair: Pair) -> 
     pair.cycle()
     header, _ = pair.link.logs[-1]
     with pytest.raises(Refused):
-        pair.link.store.accept(header.__class__(**{**fields_of(header), "epoch": "stranger", "begun_us": 5}))
+        pair.link.store.accept(replace(header, epoch="stranger", begun_us=5))
 
 
-def fields_of(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]
+def test_litter_of_failed_cycles_is_dropped_before_the_next(pair: Pair) -> None:
+    pair.cycle()
+    for step in ("read", "end", "begun"):
+
+        def fail(operation: str, step: str = step) -> None:
+            if operation == step:
+                raise Failed(step, "planted")
+
+        scribble(pair, 1)
+        pair.host.fail = fail
+        with pytest.raises(Failed):
+            pair.cycle()
+    assert len(pair.host.chain) == 2
+    pair.host.fail = lambda operation: None
+    pair.cycle()
+    assert [one.name for one in pair.host.chain] == [acknowledged(pair)]
+
+
+def test_a_source_that_lies_about_its_digest_gets_nothing_sealed_and_is_told_to_resync(pair: Pair) -> None:
+    """The trailer's roots are compared with what was applied, whoever made the log."""
+    pair.cycle()
+    pair.host.write("vda", 0, b"x" * 100)
+    pair.link.forge = lambda log: forged(log, lambda seal: replace(seal, digest="0" * 64))
+    with pytest.raises(ResyncNeeded) as caught:
+        pair.cycle()
+    assert (caught.value.disk, len(pair.points())) == ("vda", 1)
+    assert pair.source.journal.owed_full == ("vda",)
+    pair.link.forge = lambda log: log
+    assert [disk.full for disk in header_of_next(pair).disks] == [True, False]
+    assert not pair.source.journal.owed_full
+
+
+def header_of_next(pair: Pair) -> LogHeader:
+    pair.cycle()
+    return pair.link.logs[-1][0]
+
+
+def forged(log: bytes, change: Callable[[DiskSeal], DiskSeal]) -> bytes:
+    """The same log with other seals in its trailer, and all its digests right."""
+    reader = LogReader(io.BytesIO(log).read)
+    frames = list(reader.frames())
+    out = bytearray()
+    writer = LogWriter(out.extend, reader.header)
+    for frame in frames:
+        writer.frame(frame)
+    writer.trailer(LogTrailer(disks=tuple(change(seal) for seal in reader.trailer.disks)))
+    writer.finish()
+    return bytes(out)
+
+
+def acknowledged(pair: Pair) -> str:
+    known = pair.source.journal.acknowledged
+    assert known is not None
+    return known.checkpoint
 
 
 def test_a_page_digest_table_that_rotted_on_the_source_is_healed_by_a_full(pair: Pair, tmp_path: Path) -> None:

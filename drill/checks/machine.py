@@ -7,6 +7,7 @@ import re
 from drill.errors import DrillError
 from drill.model.command import Check
 from drill.model.fact import Json
+from drill.model.machine import PowerState
 from drill.ports import Clock, Hosts
 
 _BEAT = re.compile(rb"drill-heartbeat (\d+)")
@@ -45,12 +46,12 @@ def heartbeat(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
 
 def primary(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
     """Whether the primary runs and its item replicates; the ledger's growth over half a second is shown beside it."""
-    hypervisor = hosts.hypervisor(check.host)
+    state = hosts.hypervisor(check.host).power(check.domain)
     status = hosts.source(check.host).status(check.item)
     evidence: dict[str, Json] = {"acknowledged_sequence": status.acknowledged_sequence, "last_error": status.last_error}
-    if check.paths:
-        guest = hypervisor.guest(check.domain)
+    if check.paths and state is PowerState.RUNNING:
+        guest = hosts.hypervisor(check.host).guest(check.domain)
         before = len(guest.read_file(check.paths[0], LEDGER_BYTES_MAX))
         clock.sleep(0.5)
         evidence["ledger_grew_bytes"] = len(guest.read_file(check.paths[0], LEDGER_BYTES_MAX)) - before
-    return {"state": hypervisor.power(check.domain).value, "item_state": status.state.value}, evidence
+    return {"state": state.value, "item_state": status.state.value}, evidence

@@ -31,7 +31,7 @@ def command(out: Output, items: tuple[str, ...], every: bool, witness: bool, est
 
     def replicate(name: str) -> Point:
         source = protection.hosts.source(known.items[protection.item_named(name)].source_host)
-        return source.cycle(protection.identity(name), witness=witness or known.items[name].pair.policy.witness)
+        return source.cycle(protection.identity(name), witness=witness)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         points = dict(zip(names, pool.map(replicate, names), strict=True))

@@ -82,7 +82,7 @@ class Worker:
         with self._lock:
             if self._stop.is_set():
                 raise Refused(f"item {self.order.item} is no longer protected")
-            return self._cycle(witness=witness)
+            return self._cycle(witness=witness or self.order.witness)
 
     def end(self) -> None:
         """Stop, drop our checkpoints, delete the journal."""
@@ -135,7 +135,7 @@ class Worker:
 
     def _try_cycle(self) -> None:
         try:
-            self._cycle(witness=False)
+            self._cycle(witness=self.order.witness)
         except DrillError as error:
             log.warning("cycle failed: item=%s error=%s message=%s", self.order.item, error.id, error)
         except Exception:

@@ -1,0 +1,102 @@
+"""A drill on the lab: the plan comes up in its bubble, the primaries live on, and a killed controller leaves nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from drill.model.fact import MachinePredicted, Observed, PointChosen, StepEnded
+from drill.reporting.record import read
+from fixtures.shop import Shop
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def nothing_left(shop: Shop) -> Iterator[None]:
+    """The target host is afterwards as it was, seen by the system's own tools."""
+    before = shop.picture("chi1")
+    yield
+    assert shop.picture("chi1") == before
+
+
+@pytest.mark.spec("L1", "J1", "F5", "L3", "K1")
+@pytest.mark.usefixtures("nothing_left")
+def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
+    found = shop.verb("test-failover", "shop")
+    facts = read(shop.reports / found["run"] / "run.jsonl")
+    cards = {one.vm: [(nic.subnet, nic.dropped) for nic in one.nics] for one in facts if isinstance(one, MachinePredicted)}
+    seen = {(one.check, one.vm): one.observed for one in facts if isinstance(one, Observed)}
+    assert found["verdict"] == "pass"
+    assert cards == {
+        "db": [("data", False)],
+        "app": [("web", False), ("data", False)],
+        "web": [("web", False), (None, True)],  # the size allows one card of two
+    }
+    assert {vm: seen["nic_count", vm]["count"] for vm in cards} == {"db": 1, "app": 2, "web": 1}  # type: ignore[index, call-overload]
+    assert found["leftovers"] == []
+    assert 0 < found["rpo_seconds"] < 60
+    assert found["rpo_records"] > 0
+    assert 0 < found["rto_seconds"] < 120
+
+
+def test_every_machine_comes_up_from_the_latest_point(shop: Shop) -> None:
+    shop.verb("cycle", "--all")
+    latest = {vm: shop.verb("points", vm)["points"][-1]["sequence"] for vm in ("db", "app", "web")}
+    found = shop.verb("test-failover", "shop")
+    facts = read(shop.reports / found["run"] / "run.jsonl")
+    chosen = {one.vm: one.point.sequence for one in facts if isinstance(one, PointChosen)}
+    assert all(chosen[vm] >= latest[vm] for vm in latest)  # a scheduled cycle may have come between
+
+
+@pytest.mark.spec("M4")
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("moment", ["make overlay disks", "start machine", "check heartbeat"])
+def test_a_controller_killed_during_the_test_goes_on_and_leaves_nothing(shop: Shop, moment: str) -> None:
+    with shop.start("drill", "test-failover", "shop") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if moment in line:
+                break
+        process.send_signal(signal.SIGKILL)
+    refused = shop.verb("test-failover", "shop", exit_code=5)
+    assert "jobs resume" in refused["error"]["remedy"]
+    found = shop.verb("jobs", "resume")
+    facts = read(shop.reports / found["run"] / "run.jsonl")
+    assert found["verdict"] == "pass"
+    assert found["leftovers"] == []
+    removed = [one.vm for one in facts if isinstance(one, StepEnded) and one.step.startswith("remove machine")]
+    assert sorted(removed) == ["app", "db", "web"]
+    assert shop.verb("jobs", "resume") == {"resumed": None}
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_cancelled_test_takes_back_what_it_made(shop: Shop) -> None:
+    with shop.start("drill", "test-failover", "shop") as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "make overlay disks" in line and not any("asked to stop" in one for one in said):
+                runs = shop.verb("jobs", "list")["jobs"]
+                shop.verb("jobs", "cancel", runs[-1]["run"])
+                said.append("asked to stop")
+        process.communicate(timeout=60)
+    assert process.returncode == 20
+    assert re.search(r"run \S+: cancelled", "".join(said))
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_an_interrupted_test_takes_back_what_it_made(shop: Shop) -> None:
+    with shop.start("drill", "test-failover", "shop") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "start machine" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, said = process.communicate(timeout=90)
+    assert "taking back what was made" in said
+    assert process.returncode == 20

@@ -176,7 +176,10 @@ class Backups(Protocol):
         ...
 
     def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
-        """Targets of the disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6); others must go full."""
+        """Targets of the disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6); others must go full.
+
+        Failed when the domain is off.
+        """
         ...
 
     def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
@@ -184,7 +187,11 @@ class Backups(Protocol):
         ...
 
     def drop(self, domain: str, checkpoint: str) -> None:
-        """Delete a checkpoint, by metadata alone where its bitmap is gone."""
+        """Delete a checkpoint of a running domain; its bits merge into the one before it.  None there is fine."""
+        ...
+
+    def drop_all(self, domain: str, prefix: str) -> None:
+        """Delete all checkpoints that start with `prefix` and their bitmaps, also of a domain that is off."""
         ...
 
     def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> BackupJob:
@@ -230,7 +237,6 @@ class HypervisorFacts:
 
     libvirt: str
     qemu: str
-    kernel: str
     accelerator: str
     cpus: int
 
@@ -363,6 +369,10 @@ class SourceAgent(Protocol):
 
     def picture(self) -> HostPicture:
         """Everything on this host that a drill might leave behind."""
+        ...
+
+    def kernel(self) -> str:
+        """The release of the host's kernel; libvirt does not tell it."""
         ...
 
     def guard(self, bridge: str) -> None:

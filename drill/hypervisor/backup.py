@@ -26,6 +26,7 @@ from drill.errors import Failed, Unknown, Unsupported
 from drill.hypervisor import domain_xml, safe_xml
 from drill.hypervisor.connection import Connection, Handle
 from drill.hypervisor.export import Export
+from drill.hypervisor.images import remove_bitmap
 from drill.model.extent import Extent
 from drill.model.machine import Machine
 from drill.ports import Clock
@@ -69,7 +70,7 @@ class LibvirtBackups:
         """Disks whose bitmap libvirt can still count; none for a checkpoint that is not there."""
 
         def ask(handle: Handle) -> frozenset[str]:
-            found = _checkpoint(handle.lookupByName(domain), checkpoint)
+            found = _checkpoint(_running(handle, domain), checkpoint)
             return frozenset() if found is None else frozenset(_tracked(found))
 
         return self._connection.call(f"prove checkpoint {checkpoint} of {domain}", ask)
@@ -87,10 +88,23 @@ class LibvirtBackups:
         """Delete a checkpoint and what is left of its bitmaps; one that is gone is fine."""
 
         def act(handle: Handle) -> None:
-            found = handle.lookupByName(domain)
-            _drop(found, checkpoint)
+            _drop(_running(handle, domain), checkpoint)
 
         self._connection.call(f"drop checkpoint {checkpoint} of {domain}", act, changes=True)
+
+    def drop_all(self, domain: str, prefix: str) -> None:
+        """Delete our checkpoints and their bitmaps; where the domain is off, libvirt cannot, and qemu-img does."""
+        names = self.checkpoints(domain, prefix)
+
+        def act(handle: Handle) -> None:
+            found = handle.lookupByName(domain)
+            for name in reversed(names):
+                if found.isActive():
+                    _drop(found, name)
+                else:
+                    _drop_offline(found, name)
+
+        self._connection.call(f"drop our checkpoints of {domain}", act, changes=True)
 
     def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> LibvirtJob:
         """Take `checkpoint` and open a job over all disks in `bases`, at one instant.
@@ -100,9 +114,7 @@ class LibvirtBackups:
         self._make_folder()
 
         def act(handle: Handle) -> tuple[_Domain, _Paths, int, int]:
-            found = handle.lookupByName(domain)
-            if not found.isActive():
-                raise Failed("beginning a cycle", f"{domain} is off", "start it: changes are read from a running QEMU")
+            found = _running(handle, domain)
             targets = _all_targets(found)
             self._check_room(found, bases)
             paths = _Paths(self._folder, str(found.UUIDString()))
@@ -266,6 +278,13 @@ def _all_targets(domain: _Domain) -> tuple[str, ...]:
     return tuple(element.get("dev", "") for element in root.findall("devices/disk/target"))
 
 
+def _running(handle: Handle, name: str) -> _Domain:
+    domain = handle.lookupByName(name)
+    if not domain.isActive():
+        raise Failed("the cycle", f"{name} is off", "start it: changes are read from a running QEMU")
+    return domain
+
+
 def _checkpoint(domain: _Domain, name: str) -> Any:  # noqa: ANN401 - a virDomainCheckpoint
     try:
         return domain.checkpointLookupByName(name)
@@ -300,6 +319,20 @@ def _drop(domain: _Domain, name: str) -> None:
         if whole:
             xml = _checkpoint_xml(name, whole, _all_targets(domain))
             domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE).delete(0)
+
+
+def _drop_offline(domain: _Domain, name: str) -> None:
+    """Bitmaps by qemu-img, then the definition.  Bits are lost, not merged: only for dropping all of them."""
+    found = _checkpoint(domain, name)
+    if found is None:
+        return
+    paths = {disk.target: disk.path for disk in domain_xml.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).disks}
+    root = safe_xml.read(found.getXMLDesc(libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN), where="checkpoint XML")
+    for disk in root.findall("disks/disk"):
+        path, bitmap = paths.get(disk.get("name", "")), disk.get("bitmap")
+        if path is not None and bitmap is not None:
+            remove_bitmap(path, bitmap)
+    found.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 
 
 def _has_job(domain: _Domain) -> bool:

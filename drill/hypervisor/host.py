@@ -60,13 +60,12 @@ class LibvirtHypervisor:
         self._tuning = tuning or domain_xml.Tuning()
 
     def facts(self) -> HypervisorFacts:
-        """Versions and processors.  libvirt does not tell its host's kernel, so `kernel` says so."""
+        """Versions and processors."""
 
         def ask(handle: Handle) -> HypervisorFacts:
             return HypervisorFacts(
                 libvirt=version_text(handle.getLibVersion()),
                 qemu=version_text(handle.getVersion()),
-                kernel="not told by libvirt",
                 accelerator=self._chosen(handle),
                 cpus=int(handle.getInfo()[2]),
             )

@@ -55,6 +55,16 @@ class QemuImages:
         return sha256_of(server, size, f"reading {path} whole")
 
 
+def remove_bitmap(path: str, name: str) -> None:
+    """Remove a dirty bitmap from a qcow2 that nothing has open; none of that name is fine."""
+    _check(path, "qcow2")
+    try:
+        _run(["qemu-img", "bitmap", "--remove", "-f", "qcow2", "--", path, name], f"removing a bitmap of {path}")
+    except Failed as error:
+        if "not found" not in error.cause:
+            raise
+
+
 def _check(path: str, format: str) -> None:
     if format not in FORMATS:
         raise Usage(f"image format {format!r} is neither raw nor qcow2")

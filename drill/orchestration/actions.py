@@ -54,12 +54,15 @@ class Actions:
             site="",
             libvirt=seen.libvirt,
             qemu=seen.qemu,
-            kernel=seen.kernel,
+            kernel=self.hosts.source(command.host).kernel(),
             accelerator=seen.accelerator,
             cpus=seen.cpus,
         )
 
     @_act.register
+    def _(self, command: c.SeePrimary) -> c.PrimarySeen:
+        return self.see_primary(command)
+
     def see_primary(self, command: c.SeePrimary) -> c.PrimarySeen:
         """Look at a primary: its shape from libvirt, its addresses from its agent."""
         hypervisor = self.hosts.hypervisor(command.host)

@@ -99,8 +99,7 @@ class ItemSource:
         self.save(replace(self._journal, ended=True))
         domain = self._journal.order.domain
         self._ports.backups.abort_leftover(domain)
-        for checkpoint in self._ports.backups.checkpoints(domain, PREFIX):
-            self._ports.backups.drop(domain, checkpoint)
+        self._ports.backups.drop_all(domain, PREFIX)
         self._file.delete()
 
     def _cycle(self, *, witness: bool) -> tuple[Point, CycleRecord]:

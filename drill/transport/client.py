@@ -128,6 +128,10 @@ class SourceClient:
         """Everything on the host that a drill might leave behind."""
         return self._client.call("picture", HostPicture)
 
+    def kernel(self) -> str:
+        """The release of the host's kernel."""
+        return self._client.call("kernel", str)
+
     def guard(self, bridge: str) -> None:
         """Cut a bridge off from the host."""
         self._client.call("guard", type(None), bridge=bridge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import secrets
 import string
 import threading
@@ -236,6 +237,10 @@ class SourceRole:
             interfaces=bridges.interfaces(),
             firewall=bridges.guards(),
         )
+
+    def kernel(self) -> str:
+        """The release of this host's kernel."""
+        return platform.release()
 
     def guard(self, bridge: str) -> None:
         """Cut a bridge off from this host."""

@@ -1,4 +1,4 @@
-"""A drill on the lab: the plan comes up in its bubble, the primaries live on, and a killed controller leaves nothing."""
+"""A drill on the lab: the plan comes up in its bubble, the primaries live on, a killed controller leaves nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def nothing_left(shop: Shop) -> Iterator[None]:
 def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     found = shop.verb("test-failover", "shop")
     facts = read(shop.reports / found["run"] / "run.jsonl")
-    cards = {one.vm: [(nic.subnet, nic.dropped) for nic in one.nics] for one in facts if isinstance(one, MachinePredicted)}
+    cards = {
+        one.vm: [(nic.subnet, nic.dropped) for nic in one.nics] for one in facts if isinstance(one, MachinePredicted)
+    }
     seen = {(one.check, one.vm): one.observed for one in facts if isinstance(one, Observed)}
     assert found["verdict"] == "pass"
     assert cards == {

@@ -14,12 +14,11 @@ from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, Prote
 from drill.ports import ReceiverAgent, ReceiverHead, ReceiverLink, SourceAgent
 from drill.replication import plainjson
 from drill.transport import dial
-from drill.transport.frames import CAPS, PROTOCOL, WORKING_SECONDS, Kind, Wire
+from drill.transport.frames import CAPS, PROTOCOL, SILENCE_SECONDS, WORKING_SECONDS, Kind, Wire
 from drill.transport.operations import decode_error, operations
 from drill.transport.service import Hello
 
 T = TypeVar("T")
-SILENCE_SECONDS = 4 * WORKING_SECONDS
 ANSWER_SECONDS = 60.0
 LONG_SECONDS = 24 * 3600.0
 """A full copy, or reading a point whole, takes as long as the disk is large; silence ends it much earlier."""

@@ -29,7 +29,9 @@ from drill.errors import BadInput
 
 PROTOCOL = 0
 WORKING_SECONDS = 5.0
-"""How often an agent that still works says so; whoever waits gives up after a few of these in silence."""
+"""How often whoever still works says so, on either side."""
+SILENCE_SECONDS = 4 * WORKING_SECONDS
+"""After this long without a word the peer is taken for dead."""
 _HEAD = struct.Struct(">BI")
 
 

@@ -14,12 +14,12 @@ from drill.model.cycle import LogHeader
 from drill.model.point import Point
 from drill.replication import plainjson
 from drill.transport import dial
-from drill.transport.frames import PROTOCOL, WORKING_SECONDS, Kind, Wire
+from drill.transport.frames import PROTOCOL, SILENCE_SECONDS, WORKING_SECONDS, Kind, Wire
 from drill.transport.operations import Operation, encode_error, operations
 
 CONNECTIONS_MAX = 128
 IDLE_SECONDS = 60.0
-"""A peer in the middle of something says a word every few seconds; a minute of silence is a dead one."""
+"""How long a connection may stand open without a request."""
 _DRAIN_BYTES = 64 << 20
 log = logging.getLogger("drill.agent")
 
@@ -124,6 +124,7 @@ class _Exchange:
         self._answer = b""
 
     def run(self) -> None:
+        self._wire.set_timeout(SILENCE_SECONDS)
         worker = threading.Thread(target=self._work, name="request", daemon=True)
         worker.start()
         worker.join(WORKING_SECONDS)
@@ -131,6 +132,7 @@ class _Exchange:
             self._say_working()
             worker.join(WORKING_SECONDS)
         self._wire.send(self._kind, self._answer)
+        self._wire.set_timeout(IDLE_SECONDS)
         if self._kind is Kind.ERROR and self._request.startswith(b"receive\n"):
             self._wire.finish_sending()
             self._wire.drain(_DRAIN_BYTES)

@@ -49,7 +49,8 @@ class Worker:
     def __init__(self, world: SourceWorld, file: JournalFile, journal: Journal) -> None:
         self._world = world
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
         self._cycles: deque[CycleRecord] = deque(maxlen=CYCLES_KEPT)
         self._missed = 0
         self._last_error = ""
@@ -68,7 +69,8 @@ class Worker:
 
     def stop(self) -> None:
         """Return when no cycle is running and none will begin."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -77,11 +79,12 @@ class Worker:
         with self._lock:
             self._source.save(replace(self._source.journal, order=order))
             self._source = self._make(self._file, self._source.journal)
+        self._wake.set()
 
     def cycle(self, *, witness: bool) -> Point:
         """One cycle now, after the one that may be running."""
         with self._lock:
-            if self._stop.is_set():
+            if self._stopped:
                 raise Refused(f"item {self.order.item} is no longer protected")
             return self._cycle(witness=witness or self.order.witness)
 
@@ -121,7 +124,11 @@ class Worker:
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while not self._stopped:
+            if self._wake.wait(max(0.0, due - time.monotonic())):
+                self._wake.clear()
+                due = min(due, time.monotonic() + self.order.interval_seconds)
+                continue
             if self._lock.acquire(blocking=False):
                 try:
                     self._try_cycle()

@@ -81,6 +81,10 @@ class MemoryHost:
                 del self.chain[index]
                 return
 
+    def drop_all(self, domain: str, prefix: str) -> None:
+        for name in self.checkpoints(domain, prefix):
+            self.drop(domain, name)
+
     def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> MemoryJob:
         self.fail("begin")
         if self.job is not None:

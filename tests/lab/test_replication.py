@@ -1,0 +1,310 @@
+"""Replication of a running guest between two real hosts: every point is what the source was at its instant.
+
+The oracle is a whole read of the same backup job's export by nbdcopy, never our own extents or digests.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drill.errors import DrillError, Refused
+from drill.lab import site, topology
+from drill.model.point import ItemState, Point
+from tests.lab.micro_machines import await_done
+from tests.lab.replicated import SIZES, Replicated, clear_zero_bits, network_of, replicated
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Replicated]:
+    name = f"rep-{os.getpid()}"
+    try:
+        lab = site.up(topology.load("lab-two-site", name=name))
+        found = replicated(lab, "rep-vm")
+        found.io("vdb", "write -P 1 0 3M", "write -P 2 9M 64k")
+        found.io("vdc", "write -P 3 5M 2M")
+        found.protect()
+        await_done(lambda: _has_points(found, 1), "the first copy")
+        yield found
+    finally:
+        site.down(name)
+
+
+@pytest.fixture
+def vm(standing: Replicated) -> Replicated:
+    """The machine, running and protected, whatever the test before it left."""
+    standing.restore()
+    return standing
+
+
+def _has_points(found: Replicated, count: int) -> None:
+    assert len(found.points()) >= count
+
+
+def sealed(found: Replicated) -> Point:
+    """A point with its witness, checked."""
+    point = found.cycle()
+    assert found.differing(point) == []
+    return point
+
+
+def test_twenty_cycles_with_writes_zeros_and_discards_are_exact_under_load(vm: Replicated) -> None:
+    rng, points = random.Random(20), []
+    for _ in range(20):
+        vm.scribble(rng)
+        points.append(vm.cycle())
+        assert vm.differing(points[-1]) == []
+    sequences = [point.sequence for point in points]
+    assert sequences == list(range(sequences[0], sequences[0] + 20))
+    assert not any(point.full for point in points)
+    contents = [{seal.witness for point in points for seal in point.disks if seal.target == target} for target in SIZES]
+    assert all(len(different) > 10 for different in contents), "the disks did not change"
+    assert [found for point in points if (found := vm.differing(point))] == [], "a sealed point changed later"
+
+
+def test_a_flipped_block_in_the_replica_is_seen(vm: Replicated) -> None:
+    vm.io("vdb", "write -P 9 1M 64k")
+    point = sealed(vm)
+    overlay = vm.replica(f"point-{point.epoch}-{point.sequence}.vdb.qcow2")
+    kept = overlay.read_bytes()
+    at = kept.index(b"\x09" * 4096)
+    overlay.write_bytes(kept[:at] + b"\x08" + kept[at + 1 :])
+    assert vm.differing(point) == ["vdb"]
+    overlay.write_bytes(kept)
+    assert vm.differing(point) == []
+
+
+def test_a_zero_extent_that_was_dropped_is_seen(vm: Replicated) -> None:
+    vm.io("vdc", "write -P 7 10M 256k")
+    sealed(vm)
+    vm.io("vdc", "write -z 10M 128k")
+    point = sealed(vm)
+    overlay = vm.replica(f"point-{point.epoch}-{point.sequence}.vdc.qcow2")
+    kept = overlay.read_bytes()
+    assert clear_zero_bits(overlay) > 0
+    assert vm.differing(point) == ["vdc"]
+    overlay.write_bytes(kept)
+    assert vm.differing(point) == []
+
+
+def test_only_what_changed_travels(vm: Replicated) -> None:
+    sealed(vm)
+    vm.io("vdb", "write -P 5 20M 1M")
+    with network_of(vm.near):
+        vm.source.cycle(vm.item, witness=False)
+        record = vm.source.status(vm.item).cycles[-1]
+    assert 1 << 20 <= record.dirty_bytes + record.zero_bytes < 8 << 20
+
+
+def test_a_killed_qemu_makes_the_next_point_full_and_right(vm: Replicated) -> None:
+    before = sealed(vm)
+    vm.io("vdb", "write -P 66 2M 1M")
+    vm.kill_qemu()
+    vm.io("vdc", "write -P 67 2M 1M")
+    point = sealed(vm)
+    assert (point.epoch, point.sequence, point.full) == (before.epoch, before.sequence + 1, True)
+    assert vm.differing(before) == []
+    assert not sealed(vm).full
+
+
+def test_a_guest_that_was_shut_down_and_started_goes_on_incrementally(vm: Replicated) -> None:
+    before = sealed(vm)
+    name = vm.machine.name
+    vm.hypervisor.connection.call("destroy", lambda handle: handle.lookupByName(name).destroy())
+    with pytest.raises(DrillError, match="is off"):
+        vm.cycle()
+    vm.restore()
+    vm.io("vdb", "write -P 44 4M 64k")
+    sealed(vm)
+    later = vm.points()[vm.points().index(before) + 1 :]
+    assert {(point.epoch, point.full) for point in later} == {(before.epoch, False)}
+
+
+@pytest.fixture
+def slow_link(vm: Replicated) -> Iterator[None]:
+    """4 MiB/s between the sites, and a disk full of noise to send: a cycle takes seconds."""
+    vm.lab.throttle_link(bits_per_second=32_000_000)
+    noise = vm.near.folder / "lib" / "images" / "noise"
+    noise.write_bytes(random.Random(1).randbytes(12 << 20))
+    vm.io("vdb", "write -s /var/lib/libvirt/images/noise 8M 12M")
+    try:
+        yield
+    finally:
+        noise.unlink()
+        vm.lab.heal_link()
+
+
+def in_the_middle_of_a_cycle(vm: Replicated) -> threading.Thread:
+    """A cycle under way: its log is arriving at the receiver."""
+    store = vm.replica("")
+
+    def cycle() -> None:
+        try:
+            vm.cycle()
+        except DrillError as error:
+            outcome.append(error)
+
+    outcome: list[DrillError] = []
+    thread = threading.Thread(target=cycle)
+    thread.start()
+    await_done(lambda: _must_arrive(store), "the arrival of a log", 30)
+    return thread
+
+
+def _must_arrive(store: Path) -> None:
+    assert any(path.stat().st_size > 1 << 20 for path in store.glob("log-*"))
+
+
+@pytest.mark.usefixtures("slow_link")
+def test_a_source_agent_killed_in_the_middle_of_a_cycle_loses_nothing(vm: Replicated) -> None:
+    before = vm.points()[-1]
+    thread = in_the_middle_of_a_cycle(vm)
+    vm.kill_agent(vm.near, "agent-source")
+    thread.join()
+    vm.lab.heal_link()
+    vm.io("vdb", "write -P 31 30M 64k")
+    vm.mend()
+    await_done(lambda: _has_points(vm, before.sequence + 1), "the agent to take its order up again")
+    point = sealed(vm)
+    assert point.epoch == before.epoch
+    assert vm.running()
+    assert not list(vm.replica("").glob("log-*"))
+
+
+@pytest.mark.usefixtures("slow_link")
+def test_a_receiver_killed_in_the_middle_of_a_log_loses_nothing(vm: Replicated) -> None:
+    before = vm.points()[-1]
+    thread = in_the_middle_of_a_cycle(vm)
+    vm.kill_agent(vm.far, "agent-receiver")
+    thread.join()
+    vm.lab.heal_link()
+    vm.mend()
+    assert vm.points()[-1] == before
+    vm.io("vdb", "write -P 32 30M 64k")
+    point = sealed(vm)
+    assert (point.epoch, point.sequence, point.full) == (before.epoch, before.sequence + 1, False)
+    assert not list(vm.replica("").glob("log-*"))
+
+
+@pytest.mark.usefixtures("slow_link")
+def test_a_guest_killed_in_the_middle_of_a_cycle_fails_that_cycle_only(vm: Replicated) -> None:
+    before = vm.points()[-1]
+    thread = in_the_middle_of_a_cycle(vm)
+    vm.kill_qemu()
+    thread.join()
+    vm.lab.heal_link()
+    point = sealed(vm)
+    assert point.epoch == before.epoch
+    assert point.full
+
+
+@pytest.mark.usefixtures("slow_link")
+def test_a_link_cut_in_the_middle_of_a_log_is_said_and_mended_by_the_next_cycle(vm: Replicated) -> None:
+    before = vm.points()[-1]
+    thread = in_the_middle_of_a_cycle(vm)
+    vm.lab.cut_link()
+    begun = time.monotonic()
+    thread.join()
+    assert time.monotonic() - begun < 90
+    assert vm.last_error()
+    assert vm.running()
+    vm.lab.heal_link()
+    await_done(vm.points, "the receiver to answer again")
+
+    def next_cycle() -> None:
+        point = sealed(vm)
+        assert (point.epoch, point.full) == (before.epoch, False)
+
+    await_done(next_cycle, "the receiver to let go of the old log", 90)
+
+
+def test_the_guest_is_left_as_it_was_found(vm: Replicated) -> None:
+    """No job, no scratch, no socket, one checkpoint."""
+    sealed(vm)
+    folder = vm.near.folder / "lib" / "drill"
+    assert list(folder.iterdir()) == []
+    name = vm.machine.name
+    checkpoints = vm.hypervisor.connection.call(
+        "look", lambda handle: [c.getName() for c in handle.lookupByName(name).listAllCheckpoints(0)]
+    )
+    assert len(checkpoints) == 1
+    assert vm.running()
+
+
+def test_overlays_for_a_test_failover_are_made_once_and_removed(vm: Replicated) -> None:
+    point = sealed(vm)
+    with network_of(vm.near):
+        disks = vm.receiver.overlays("run-1", vm.item, point.epoch, point.sequence)
+        assert vm.receiver.overlays("run-1", vm.item, point.epoch, point.sequence) == disks
+        with pytest.raises(Refused):
+            vm.receiver.overlays("run-1", vm.item, point.epoch, point.sequence - 1)
+        with pytest.raises(Refused):
+            vm.receiver.forget(vm.item)
+        assert [disk.target for disk in disks] == list(SIZES)
+        vm.far.run(["qemu-io", "-f", "qcow2", "-c", "write -P 99 0 1M", disks[0].path])
+        vm.receiver.remove_overlays("run-1")
+        vm.receiver.remove_overlays("run-1")
+    assert vm.differing(point) == []
+    assert not (vm.far.folder / "drill" / "runs" / "run-1").exists()
+
+
+def test_cycles_go_on_at_their_interval_and_stop_when_unprotected(vm: Replicated) -> None:
+    sealed(vm)
+    count = len(vm.points())
+    vm.protect(interval_seconds=1)
+    with network_of(vm.near):
+        await_done(lambda: _has_points(vm, count + 2), "two cycles of their own")
+        assert vm.source.status(vm.item).state is ItemState.REPLICATING
+        vm.source.unprotect(vm.item)
+        vm.source.unprotect(vm.item)
+        assert vm.source.items() == ()
+    assert len(vm.points()) >= count + 2
+    name = vm.machine.name
+    left = vm.hypervisor.connection.call("look", lambda handle: handle.lookupByName(name).listAllCheckpoints(0))
+    assert left == []
+
+
+def test_unprotecting_a_machine_that_is_off_leaves_no_bitmap_behind(vm: Replicated) -> None:
+    sealed(vm)
+    name = vm.machine.name
+    vm.hypervisor.connection.call("destroy", lambda handle: handle.lookupByName(name).destroy())
+    with network_of(vm.near):
+        vm.source.unprotect(vm.item)
+    for disk in vm.machine.disks:
+        argv = ["qemu-img", "info", "--output=json", "-f", "qcow2", disk.path]
+        assert "drill-" not in vm.near.run(argv).stdout
+    vm.restore()
+    assert sealed(vm).full is False
+
+
+def test_a_replica_that_was_forgotten_is_copied_anew(vm: Replicated) -> None:
+    with network_of(vm.near):
+        vm.receiver.forget(vm.item)
+        assert vm.receiver.points(vm.item) == ()
+    assert sealed(vm).full
+    assert len(vm.points()) == 1
+
+
+def test_a_store_put_back_to_an_older_state_is_noticed(vm: Replicated, tmp_path: Path) -> None:
+    sealed(vm)
+    vm.kill_agent(vm.far, "agent-receiver")
+    shutil.copytree(vm.replica(""), tmp_path / "old")
+    vm.mend()
+    sealed(vm)
+    vm.kill_agent(vm.far, "agent-receiver")
+    shutil.rmtree(vm.replica(""))
+    shutil.copytree(tmp_path / "old", vm.replica(""))
+    vm.mend()
+    vm.io("vdb", "write -P 77 0 64k")
+    point = sealed(vm)
+    assert (point.sequence, point.full) == (1, True)
+    assert len({one.epoch for one in vm.points()}) == 2

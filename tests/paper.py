@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from drill.errors import Failed
 from drill.model import command as c
@@ -181,17 +182,17 @@ class Paper:
 
     def check(self, command: c.Check) -> c.Evidence:
         """What a healthy machine shows: just what is expected, in the shape of the observation."""
-        expected = command.expected
-        observed = {
+        expected: Any = command.expected
+        observed: Any = {
             "agent": {"answers": True, "seconds": 0.1},
             "heartbeat": {"beats": [3, 4, 5]},
             "ledger": {"last_sequence": 100, "records": 100, "torn_bytes": 0, "damage": ""},
             "one_instant": {"first": 100, "second": 99},
         }.get(command.check, expected)
         if command.check == "nic_count":
-            observed = {**expected, "nics": [{"mac": str(one)} for one in range(expected["count"])]}  # type: ignore[index, call-overload, dict-item]
+            observed = {**expected, "nics": [{"mac": str(one)} for one in range(expected["count"])]}
         if command.check == "address":
-            cards = expected["nics"]  # type: ignore[index, call-overload]
+            cards = expected["nics"]
             observed = {"nics": [{"mac": one["mac"], "addresses": [f"{one['address']}/24"]} for one in cards]}
         return c.Evidence(
             observed=seen(command.check, command.vm, expected, observed),
@@ -200,17 +201,18 @@ class Paper:
 
     def isolation(self, command: c.ProbeIsolation) -> c.Evidence:
         """Nothing gets out, every control succeeds."""
+        tried: list[c.GuestProbe | c.HostProbe] = [*command.guest_probes, *command.host_probes]
         probes = [
             {"name": one.name, "target": one.target, "from": one.host, "reached": False,
              "control": {"from": one.control_host, "reached": True}}
-            for one in (*command.guest_probes, *command.host_probes)
+            for one in tried
         ]  # fmt: skip
         bridges = [{"bridge": one.bridge, "members": ["vnet0"], "allowed": ["vnet0"]} for one in command.bridges]
         names = [one["name"] for one in probes]
         return c.Evidence(observed=seen("isolation", "", {"probes": names}, {"probes": probes, "bridges": bridges}))
 
 
-def seen(check: str, vm: str, expected: object, observed: object) -> Observed:
+def seen(check: str, vm: str, expected: Any, observed: Any) -> Observed:
     """An observation."""
     return Observed(
         at_us=NOW,
@@ -219,7 +221,7 @@ def seen(check: str, vm: str, expected: object, observed: object) -> Observed:
         expected=expected,
         observed=observed,
         evidence=None,
-        error="",  # type: ignore[arg-type]
+        error="",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from drill.core.verdicts import judge
-from drill.model.fact import Fact, Observed
+from drill.model.fact import Fact, Observed, RunStarted
 from drill.model.verdict import Outcome, Verdict
 from drill.reporting.record import read
 from fixtures.shop import ESTATE, Shop
@@ -268,7 +268,9 @@ def test_without_the_guard_the_host_is_reached_and_isolation_fails(second: Plant
 @pytest.mark.parametrize("figure", ["rpo", "rto"])
 def test_an_objective_that_is_missed_fails(clean: Planted, figure: str) -> None:
     started, *rest = clean.facts
-    strict = replace(started, **{f"{figure}_objective_seconds": 0.001})  # type: ignore[type-var]
+    assert isinstance(started, RunStarted)
+    too_tight: dict[str, Any] = {f"{figure}_objective_seconds": 0.001}
+    strict = replace(started, **too_tight)
     missed = Planted(clean.run, (strict, *rest))
     assert missed.outcome(figure, "")[0] is Outcome.FAIL
 

@@ -1,7 +1,8 @@
-"""What every Files port promises; the in-memory one of the tests and the real one pass the same suite."""
+"""What every Files port promises; the real one, the simulated one and the tests' own pass the same suite."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from drill.errors import BadInput
 from drill.host.files import LocalFiles
 from drill.ports import Files
+from drill.sim.files import SimFiles
+from drill.sim.process import Process
 from tests.contract.memory_files import MemoryFiles
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "simulated"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    if request.param == "simulated":
+        return SimFiles(Process(lambda kind: None), random.Random(1))
     return MemoryFiles() if request.param == "memory" else LocalFiles(tmp_path / "root")
 
 

@@ -1,0 +1,496 @@
+"""Files with the durability that a system gives, and no more (the Files port).
+
+A file has *current* pages, which everybody reads, and *pending* writes, which a power failure may lose.  Names are the
+same: a folder has entries, and pending changes of them until the folder is synced.  `lose_power` keeps of everything
+pending a random legal part: none, all, some, a write torn into sectors, a size without its data, a name without a
+file's content or a content without its name.
+
+A failed sync is final (guarantees § 1, fact 10): what was pending is marked clean.  The part of it that reached the
+disk is decided then and there, and no later sync brings the rest back; until the next power failure everybody still
+reads it.
+"""
+
+from __future__ import annotations
+
+import errno
+from random import Random
+from typing import Final
+
+from drill.errors import BadInput
+from drill.sim.content import PAGE, ZERO_PAGE
+from drill.sim.process import Killed, Process
+
+SECTOR = 512
+_WRITE, _SIZE, _PUNCH = range(3)
+_PENDING, _KEPT, _DOOMED = range(3)
+_RATES: Final = {"none": 0.3, "all": 0.45}
+
+
+class _Op:
+    """One change of a file or folder that is not certain to be durable."""
+
+    __slots__ = ("data", "kind", "length", "offset", "state")
+
+    def __init__(self, kind: int, offset: int, length: int, data: bytes) -> None:
+        self.kind = kind
+        self.offset = offset
+        self.length = length
+        self.data = data
+        self.state = _PENDING
+
+
+class Inode:
+    """A file: what everybody reads, what is pending, and the pages that were there before it."""
+
+    __slots__ = ("before", "before_size", "pages", "pending", "size", "sync_failed", "version")
+
+    def __init__(self) -> None:
+        self.pages: dict[int, bytes] = {}
+        self.size = 0
+        self.pending: list[_Op] = []
+        self.before: dict[int, bytes | None] = {}
+        self.before_size = 0
+        self.sync_failed = False
+        self.version = 0
+
+    def copy(self) -> Inode:
+        """The same content, all of it durable."""
+        twin = Inode()
+        twin.pages, twin.size, twin.before_size, twin.version = dict(self.pages), self.size, self.size, self.version
+        return twin
+
+    def put(self, offset: int, data: bytes) -> None:
+        """Write; the size grows as needed."""
+        end = offset + len(data)
+        at, done = offset, 0
+        while at < end:
+            number, inside = divmod(at, PAGE)
+            step = min(PAGE - inside, end - at)
+            old = self.pages.get(number)
+            if number not in self.before:
+                self.before[number] = old
+            if step == PAGE:
+                self.pages[number] = data[done : done + PAGE]
+            else:
+                base = old or ZERO_PAGE
+                self.pages[number] = base[:inside] + data[done : done + step] + base[inside + step :]
+            at, done = at + step, done + step
+        self.size = max(self.size, end)
+
+    def resize(self, size: int) -> None:
+        """Set the size; what is cut off is gone for good."""
+        if size < self.size:
+            keep = -(-size // PAGE)
+            for number in [n for n in self.pages if n >= keep]:
+                self.before.setdefault(number, self.pages.pop(number))
+            inside = size % PAGE
+            if inside and (last := self.pages.get(keep - 1)) is not None:
+                self.before.setdefault(keep - 1, last)
+                self.pages[keep - 1] = last[:inside] + ZERO_PAGE[inside:]
+        self.size = size
+
+    def punch(self, offset: int, length: int) -> None:
+        """Make a range zeros without growing."""
+        end = min(offset + length, self.size)
+        at = offset
+        while at < end:
+            number, inside = divmod(at, PAGE)
+            step = min(PAGE - inside, end - at)
+            old = self.pages.get(number)
+            if old is not None:
+                self.before.setdefault(number, old)
+                if step == PAGE:
+                    del self.pages[number]
+                else:
+                    self.pages[number] = old[:inside] + ZERO_PAGE[:step] + old[inside + step :]
+            at += step
+
+    def apply(self, op: _Op) -> None:
+        """Do what an operation does."""
+        if op.kind == _WRITE:
+            self.put(op.offset, op.data)
+        elif op.kind == _SIZE:
+            self.resize(op.offset)
+        else:
+            self.punch(op.offset, op.length)
+
+    def settled(self) -> None:
+        """All of it is durable."""
+        self.pending.clear()
+        self.before.clear()
+        self.before_size = self.size
+
+
+class Folder:
+    """Entries as they are now, as they are durably, and the changes between."""
+
+    __slots__ = ("durable", "entries", "pending", "sync_failed")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Inode | Folder] = {}
+        self.durable: dict[str, Inode | Folder] = {}
+        self.pending: list[tuple[list[int], tuple[tuple[str, Inode | Folder | None], ...]]] = []
+        self.sync_failed = False
+
+    def change(self, *effects: tuple[str, Inode | Folder | None]) -> None:
+        """Change entries together, atomically."""
+        for name, found in effects:
+            if found is None:
+                self.entries.pop(name, None)
+            else:
+                self.entries[name] = found
+        self.pending.append(([_PENDING], effects))
+
+    def settled(self) -> None:
+        """All entries are durable."""
+        self.durable = dict(self.entries)
+        self.pending.clear()
+
+
+class SimFiles:
+    """The Files port.  `process` is who uses it; `room` is how many pages are left, None for no limit."""
+
+    def __init__(self, process: Process, rng: Random, name: str = "sim") -> None:
+        self.process = process
+        self.room: int | None = None
+        self.version = 0
+        self.retried_syncs = 0
+        self._rng = rng
+        self._name = name
+        self._tree: dict[str, Folder] = {"": Folder()}
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes from `offset`; short only at the end of the file."""
+        if self.process.armed:
+            self.process.ask("read", path)
+        inode = self._get(path)
+        end = inode.size if length is None else min(inode.size, offset + length)
+        if end <= offset:
+            return b""
+        first, last = offset // PAGE, (end - 1) // PAGE
+        get, inside = inode.pages.get, offset % PAGE
+        if first == last:
+            return get(first, ZERO_PAGE)[inside : inside + end - offset]
+        data = b"".join([get(number, ZERO_PAGE) for number in range(first, last + 1)])
+        return data[inside : inside + end - offset]
+
+    def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data`, or a part of it before an error."""
+        inode, found = self._make(path), bytes(data)
+        if self.process.armed:
+            was_alive = self.process.alive
+            try:
+                self.process.ask("write", path)
+            except (OSError, Killed):
+                if was_alive:
+                    self._write(inode, offset, found[: self._rng.randrange(len(found) + 1) // SECTOR * SECTOR])
+                raise
+        if self.room is not None:
+            found = self._fit(inode, path, offset, found)
+        self._write(inode, offset, found)
+
+    def truncate(self, path: str, size: int) -> None:
+        """Set the size; the file is created when missing."""
+        inode = self._make(path)
+        if self.process.armed:
+            self.process.ask("truncate", path)
+        self._changed(inode)
+        pages = len(inode.pages)
+        inode.resize(size)
+        if self.room is not None:
+            self.room += pages - len(inode.pages)
+        inode.pending.append(_Op(_SIZE, size, 0, b""))
+
+    def punch(self, path: str, offset: int, length: int) -> None:
+        """Make a range read as zeros."""
+        inode = self._get(path)
+        if self.process.armed:
+            self.process.ask("punch", path)
+        self._changed(inode)
+        inode.punch(offset, length)
+        inode.pending.append(_Op(_PUNCH, offset, length, b""))
+
+    def sync(self, path: str) -> None:
+        """Make the content of a file durable, unless a sync of it failed before."""
+        inode = self._get(path)
+        if self.process.armed:
+            try:
+                self.process.ask("sync", path)
+            except OSError:
+                self._doom(inode)
+                raise
+        self.version += 1
+        if inode.sync_failed and any(op.state == _DOOMED for op in inode.pending):
+            self.retried_syncs += all(op.state != _PENDING for op in inode.pending)
+            for op in inode.pending:
+                if op.state == _PENDING:
+                    op.state = _KEPT
+            return
+        inode.settled()
+
+    def sync_folder(self, path: str) -> None:
+        """Make names in a folder durable, unless a sync of it failed before."""
+        folder = self._folder(path)
+        if self.process.armed:
+            try:
+                self.process.ask("sync_folder", path)
+            except OSError:
+                folder.sync_failed = True
+                for state, _ in folder.pending:
+                    state[0] = _KEPT if self._rng.random() < 0.5 else _DOOMED
+                raise
+        self.version += 1
+        if folder.sync_failed and any(state[0] == _DOOMED for state, _ in folder.pending):
+            for state, _ in folder.pending:
+                if state[0] == _PENDING:
+                    state[0] = _KEPT
+            return
+        folder.settled()
+
+    def replace(self, source: str, target: str) -> None:
+        """Atomically rename within a folder."""
+        folder, _, name = source.rpartition("/")
+        where, _, goal = target.rpartition("/")
+        if folder != where:
+            raise BadInput(f"path {target!r}", "the simulated files rename within one folder")
+        inode = self._get(source)
+        if self.process.armed:
+            self.process.ask("replace", target)
+        self.version += 1
+        self._tree[folder].change((name, None), (goal, inode))
+
+    def remove(self, path: str) -> None:
+        """Unlink a file."""
+        folder, _, name = path.rpartition("/")
+        inode = self._get(path)
+        if self.process.armed:
+            self.process.ask("remove", path)
+        self.version += 1
+        self._tree[folder].change((name, None))
+        if self.room is not None:
+            self.room += len(inode.pages)
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and its parents."""
+        at = ""
+        for part in _checked(path).split("/"):
+            parent, at = at, f"{at}/{part}" if at else part
+            if at not in self._tree:
+                if self.process.armed:
+                    self.process.ask("make_folder", path)
+                self.version += 1
+                self._tree[at] = Folder()
+                self._tree[parent].change((part, self._tree[at]))
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        folder = self._folder(path)
+        if folder.entries:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+        if self.process.armed:
+            self.process.ask("remove_folder", path)
+        self.version += 1
+        parent, _, name = path.rpartition("/")
+        del self._tree[path]
+        self._tree[parent].change((name, None))
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """Names in a folder, sorted."""
+        if self.process.armed:
+            self.process.ask("list", path)
+        return tuple(sorted(self._folder(path).entries))
+
+    def size(self, path: str) -> int | None:
+        """Size in bytes, None when there is no such file."""
+        if self.process.armed:
+            self.process.ask("size", path)
+        folder, _, name = path.rpartition("/")
+        found = self._tree[folder].entries.get(name) if folder in self._tree else None
+        return found.size if isinstance(found, Inode) else None
+
+    def locate(self, path: str) -> str:
+        """A path that SimImages knows to be ours."""
+        return f"/{self._name}/{_checked(path)}"
+
+    def inode(self, path: str) -> Inode:
+        """The file itself, for the simulation's own parts: no process is asked."""
+        return self._get(path)
+
+    def paths(self) -> frozenset[str]:
+        """Every file there is now."""
+        return frozenset(
+            f"{folder}/{name}" if folder else name
+            for folder, found in self._tree.items()
+            for name, entry in found.entries.items()
+            if isinstance(entry, Inode)
+        )
+
+    def certain(self, path: str) -> bool:
+        """Whether a power failure now would leave this file with the name and the content it has."""
+        while True:
+            folder, _, name = path.rpartition("/")
+            found = self._tree[folder]
+            entry = found.entries.get(name)
+            if entry is None or found.durable.get(name) is not entry:
+                return False
+            if isinstance(entry, Inode) and entry.pending:
+                return False
+            if not folder:
+                return True
+            path = folder
+
+    def flip(self, path: str, offset: int, bit: int) -> None:
+        """One bit rots, in what is read and in what is durable."""
+        inode = self._get(path)
+        number, inside = divmod(offset, PAGE)
+        page = bytearray(inode.pages.get(number, ZERO_PAGE))
+        page[inside] ^= 1 << bit
+        inode.pages[number] = bytes(page)
+        inode.version += 1
+        self.version += 1
+
+    def lose_power(self) -> None:
+        """Keep what is durable, and a legal part of what is not.  Nobody uses the files meanwhile."""
+        self.version += 1
+        tree: dict[str, Folder] = {}
+        self._settle_folder("", self._tree[""], tree)
+        self._tree = tree
+
+    def copied(self) -> dict[str, Folder]:
+        """The whole tree as it is now, to be put back another day."""
+        found: dict[str, Folder] = {}
+        _copy_folder("", self._tree[""], found)
+        return found
+
+    def put_back(self, copy: dict[str, Folder]) -> None:
+        """Another day's tree in the place of this one; `copy` stays as it is."""
+        self.version += 1
+        found: dict[str, Folder] = {}
+        _copy_folder("", copy[""], found)
+        self._tree = found
+
+    def _settle_folder(self, path: str, folder: Folder, tree: dict[str, Folder]) -> None:
+        entries, whim = dict(folder.durable), self._rng.random()
+        for state, effects in folder.pending:
+            if state[0] == _DOOMED or (state[0] == _PENDING and not self._survives(whim)):
+                continue
+            for name, found in effects:
+                if found is None:
+                    entries.pop(name, None)
+                else:
+                    entries[name] = found
+        folder.entries = entries
+        folder.sync_failed = False
+        folder.settled()
+        tree[path] = folder
+        for name, found in entries.items():
+            if isinstance(found, Folder):
+                self._settle_folder(f"{path}/{name}" if path else name, found, tree)
+            elif found.pending:
+                self._settle_file(found)
+
+    def _settle_file(self, inode: Inode) -> None:
+        """Back to what was durable, then forward by what survives."""
+        for number, page in inode.before.items():
+            if page is None:
+                inode.pages.pop(number, None)
+            else:
+                inode.pages[number] = page
+        inode.size = inode.before_size
+        whim = self._rng.random()
+        for op in inode.pending:
+            if op.state == _KEPT or (op.state == _PENDING and self._survives(whim)):
+                inode.apply(op)
+            elif op.state == _PENDING and op.kind == _WRITE and whim > 0.7:
+                self._tear(inode, op)
+        inode.sync_failed = False
+        inode.version += 1
+        inode.settled()
+
+    def _survives(self, whim: float) -> bool:
+        return whim > _RATES["none"] and (whim < _RATES["all"] or self._rng.random() < 0.5)
+
+    def _tear(self, inode: Inode, op: _Op) -> None:
+        """Some sectors of a write, and perhaps the size that all of it would have given."""
+        end = op.offset + len(op.data)
+        if self._rng.random() < 0.5 and inode.size < end:
+            inode.resize(end)
+        at = op.offset
+        while at < end:
+            step = min(SECTOR - at % SECTOR, end - at)
+            if self._rng.random() < 0.5:
+                inode.put(at, op.data[at - op.offset : at - op.offset + step])
+            at += step
+
+    def _doom(self, inode: Inode) -> None:
+        inode.sync_failed = True
+        for op in inode.pending:
+            if op.state == _PENDING:
+                op.state = _KEPT if self._rng.random() < 0.5 else _DOOMED
+
+    def _write(self, inode: Inode, offset: int, data: bytes) -> None:
+        self._changed(inode)
+        inode.put(offset, data)
+        inode.pending.append(_Op(_WRITE, offset, 0, data))
+
+    def _fit(self, inode: Inode, path: str, offset: int, data: bytes) -> bytes:
+        """The data when there is room for it; else a part of it is written and ENOSPC raised."""
+        first, last = offset // PAGE, (offset + max(len(data), 1) - 1) // PAGE
+        fresh = [number for number in range(first, last + 1) if number not in inode.pages]
+        room = self.room or 0
+        if len(fresh) <= room:
+            self.room = room - len(fresh)
+            return data
+        self._write(inode, offset, data[: max(0, fresh[room] * PAGE - offset)])
+        self.room = 0
+        self.process.noted("disk full")
+        raise OSError(errno.ENOSPC, "no space left on device (simulated)", path)
+
+    def _changed(self, inode: Inode) -> None:
+        self.version += 1
+        inode.version += 1
+
+    def _get(self, path: str) -> Inode:
+        folder, _, name = path.rpartition("/")
+        found = self._tree[folder].entries.get(name) if folder in self._tree else None
+        if not isinstance(found, Inode):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return found
+
+    def _make(self, path: str) -> Inode:
+        parent, _, name = path.rpartition("/")
+        _checked(path)
+        folder = self._folder(parent)
+        found = folder.entries.get(name)
+        if found is None:
+            if self.process.armed:
+                self.process.ask("create", path)
+            self.version += 1
+            found = Inode()
+            folder.change((name, found))
+        if not isinstance(found, Inode):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+        return found
+
+    def _folder(self, path: str) -> Folder:
+        if path not in self._tree:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return self._tree[path]
+
+
+def _checked(path: str) -> str:
+    if path and any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
+        raise BadInput(f"path {path!r}", "it may leave its folder")
+    return path
+
+
+def _copy_folder(path: str, folder: Folder, into: dict[str, Folder]) -> None:
+    twin = into[path] = Folder()
+    for name, found in folder.entries.items():
+        if isinstance(found, Inode):
+            twin.entries[name] = found.copy()
+        else:
+            below = f"{path}/{name}" if path else name
+            _copy_folder(below, found, into)
+            twin.entries[name] = into[below]
+    twin.durable = dict(twin.entries)

@@ -1,0 +1,300 @@
+"""One domain under libvirt: checkpoints, bitmaps and pull-mode backup jobs as they really behave (the Backups port).
+
+What is not obvious (guarantees § 1, ground § 1): a checkpoint stays whatever becomes of its job; a killed QEMU takes
+the session's bitmaps with it while libvirt still lists the checkpoints; a stored bitmap comes back `in-use`; a job that
+nobody ended blocks the next; a domain that is defined anew has lost its checkpoints, not its bitmaps; full and
+incremental are chosen per disk; a disk does not grow while a job is open.
+
+`instants` is the truth that the oracle holds points against: the content of every disk at each instant, by `begun_us`,
+which no two jobs share however the clock jumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from drill.errors import Failed, Unreachable, Usage
+from drill.model.extent import Extent, ExtentKind
+from drill.model.machine import Disk, Machine
+from drill.sim.clock import SimClock
+from drill.sim.content import Content
+from drill.sim.disk import Bitmap, FrozenDisk, SimDisk
+from drill.sim.process import Process
+
+CHUNK = 1 << 20
+LOCK_SECONDS = 30.0
+_UUID = "3f0c9a52-0000-4000-8000-000000000001"
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """All disks of the domain at one instant."""
+
+    number: int
+    disks: Mapping[str, Content]
+
+
+class SimHypervisor:
+    """libvirt, QEMU and the guest's disks; they outlive every agent.  `now` is their clock."""
+
+    def __init__(self, domain: str, disks: Mapping[str, SimDisk], clock: SimClock) -> None:
+        self.domain = domain
+        self.disks = dict(disks)
+        self.clock = clock
+        self.running = True
+        self.reachable = True
+        self.checkpoints: dict[str, frozenset[str]] = {}
+        self.job: SimJob | None = None
+        self.instants: dict[int, Instant] = {}
+        self.during: list[Callable[[], None]] = []
+        self.dropped: list[str] = []
+
+    def kill(self) -> None:
+        """SIGKILL of QEMU."""
+        self._end(cleanly=False)
+
+    def stop(self) -> None:
+        """A clean end: power-off, SIGTERM, managed save."""
+        self._end(cleanly=True)
+
+    def start(self) -> None:
+        """QEMU again, with what the images hold."""
+        self.running = True
+
+    def define_anew(self) -> None:
+        """Undefine and define: libvirt's checkpoints are gone, the bitmaps are not."""
+        self.checkpoints.clear()
+
+    def resize(self, target: str, size: int) -> bool:
+        """Grow a disk; not while a job is open (`Device is in use`)."""
+        if self.job is not None or target not in self.disks or size <= self.disks[target].size:
+            return False
+        self.disks[target].grow(size)
+        return True
+
+    def add(self, target: str, disk: SimDisk) -> bool:
+        """Plug a disk in."""
+        if target in self.disks or self.job is not None:
+            return False
+        self.disks[target] = disk
+        return True
+
+    def remove(self, target: str) -> bool:
+        """Unplug a disk; the last one stays."""
+        if self.job is not None or target not in self.disks or len(self.disks) == 1:
+            return False
+        del self.disks[target]
+        return True
+
+    def provable(self, checkpoint: str, target: str) -> bool:
+        """Whether libvirt can count the dirty bytes of a disk since a checkpoint."""
+        covers = checkpoint in self.checkpoints and target in self.checkpoints[checkpoint]
+        return covers and target in self.disks and self.disks[target].good(checkpoint)
+
+    def forget(self, checkpoint: str) -> None:
+        """Delete a checkpoint and its bitmaps, however they are."""
+        if self.checkpoints.pop(checkpoint, None) is not None:
+            self.dropped.append(checkpoint)
+        for disk in self.disks.values():
+            disk.bitmaps.pop(checkpoint, None)
+
+    def begin(self, checkpoint: str, bases: Mapping[str, str | None]) -> SimJob:
+        """Take a checkpoint and open a job; without any effect when it fails."""
+        if self.job is not None:
+            self.clock.sleep(LOCK_SECONDS)
+            raise Failed("begin a cycle", "cannot acquire state change lock")
+        strangers = set(bases) - set(self.disks)
+        if strangers:
+            raise Failed("begin a cycle", f"no disk {sorted(strangers)}")
+        if checkpoint in self.checkpoints or any(checkpoint in disk.bitmaps for disk in self.disks.values()):
+            raise Failed("begin a cycle", f"Bitmap already exists: {checkpoint}")
+        for target, base in bases.items():
+            if base is not None and not self.provable(base, target):
+                raise Failed("begin a cycle", f"missing or broken bitmap {base} of {target}")
+        begun = self.clock.now_us()
+        while begun in self.instants:
+            begun += 1
+        dirty = {t: None if base is None else set(self.disks[t].bitmaps[base].dirty) for t, base in bases.items()}
+        frozen = {target: disk.frozen() for target, disk in self.disks.items()}
+        self.instants[begun] = Instant(len(self.instants), {t: one.content for t, one in frozen.items()})
+        for target in bases:
+            self.disks[target].bitmaps[checkpoint] = Bitmap()
+        self.checkpoints[checkpoint] = frozenset(bases)
+        self.job = SimJob(self, frozen, dirty, dict(bases), checkpoint, (begun, max(begun, self.clock.now_us())))
+        return self.job
+
+    def _end(self, *, cleanly: bool) -> None:
+        if self.running:
+            self.running, self.job = False, None
+            for disk in self.disks.values():
+                disk.close(cleanly=cleanly)
+
+
+class SimJob:
+    """An open job.  `carried` is what its reader has asked for or was told to be zeros, by disk, as (start, end)."""
+
+    def __init__(
+        self,
+        hypervisor: SimHypervisor,
+        frozen: Mapping[str, FrozenDisk],
+        dirty: Mapping[str, set[int] | None],
+        bases: Mapping[str, str | None],
+        checkpoint: str,
+        instant: tuple[int, int],
+    ) -> None:
+        self.begun_us, self.taken_us = instant
+        self.frozen = frozen
+        self.bases = bases
+        self.checkpoint = checkpoint
+        self.carried: dict[str, list[tuple[int, int]]] = {target: [] for target in bases}
+        self.dirty = dirty
+        self._hypervisor = hypervisor
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still there."""
+        return self._hypervisor.job is self
+
+    def end(self) -> None:
+        """Abort, which is the normal end."""
+        if self.open:
+            self._hypervisor.job = None
+
+    def extents(self, target: str) -> Iterator[Extent]:
+        """What differs from the base of a disk."""
+        for extent in self.frozen[target].extents(self.dirty[target]):
+            if extent.kind is ExtentKind.ZERO:
+                self.carried[target].append((extent.offset, extent.end))
+            yield extent
+
+    def read(self, target: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
+        """Bytes of the ranges, from the instant, whatever the guest writes meanwhile."""
+        frozen, events = self.frozen[target], self._hypervisor.during
+        for extent in ranges:
+            for offset in range(extent.offset, extent.end, CHUNK):
+                if events:
+                    events.pop(0)()
+                if not self.open:
+                    raise Failed(f"reading {target}", "the export is gone")
+                length = min(CHUNK, extent.end - offset)
+                self.carried[target].append((offset, offset + length))
+                yield offset, memoryview(frozen.read(offset, length))
+
+
+class SimBackups:
+    """The Backups port as one agent sees it: every call may fail before its effect, or lose its answer after it."""
+
+    def __init__(self, hypervisor: SimHypervisor, process: Process) -> None:
+        self._hypervisor = hypervisor
+        self._process = process
+
+    def machine(self, domain: str) -> Machine:
+        """The domain's shape."""
+        hypervisor = self._ask("machine", domain)
+        disks = tuple(
+            Disk(target=target, path=f"/images/{target}.qcow2", format="qcow2", size_bytes=disk.size)
+            for target, disk in hypervisor.disks.items()
+        )
+        self._answer("machine")
+        return Machine(name=domain, uuid=_UUID, memory_mib=64, vcpus=1, disks=disks, nics=())
+
+    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
+        """Disks whose bitmap can be counted."""
+        hypervisor = self._ask("provable", domain)
+        if not hypervisor.running:
+            raise Failed("prove a checkpoint", f"{domain} is off")
+        found = frozenset(target for target in hypervisor.disks if hypervisor.provable(checkpoint, target))
+        self._answer("provable")
+        return found
+
+    def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
+        """Names, oldest first."""
+        hypervisor = self._ask("checkpoints", domain)
+        found = tuple(name for name in hypervisor.checkpoints if name.startswith(prefix))
+        self._answer("checkpoints")
+        return found
+
+    def drop(self, domain: str, checkpoint: str) -> None:
+        """Delete a checkpoint."""
+        hypervisor = self._ask("drop", domain)
+        if not hypervisor.running:
+            raise Failed("drop a checkpoint", f"{domain} is off")
+        hypervisor.forget(checkpoint)
+        self._answer("drop")
+
+    def drop_all(self, domain: str, prefix: str) -> None:
+        """Delete our checkpoints, also of a domain that is off."""
+        hypervisor = self._ask("drop_all", domain)
+        for name in [one for one in hypervisor.checkpoints if one.startswith(prefix)]:
+            hypervisor.forget(name)
+        self._answer("drop_all")
+
+    def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> AgentJob:
+        """Take a checkpoint and open a job."""
+        hypervisor = self._ask("begin", domain)
+        if not hypervisor.running:
+            raise Failed("begin a cycle", f"{domain} is off")
+        job = AgentJob(hypervisor.begin(checkpoint, bases), self._process)
+        self._answer("begin")
+        return job
+
+    def abort_leftover(self, domain: str) -> bool:
+        """End a job that a dead agent left."""
+        hypervisor = self._ask("abort_leftover", domain)
+        found = hypervisor.job is not None
+        hypervisor.job = None
+        self._answer("abort_leftover")
+        return found
+
+    def _ask(self, operation: str, domain: str) -> SimHypervisor:
+        if self._process.armed:
+            self._process.ask(f"libvirt {operation}", domain)
+        if not self._hypervisor.reachable:
+            raise Unreachable("libvirt", "qemu:///system", "connection refused")
+        if domain != self._hypervisor.domain:
+            raise Usage(f"no domain {domain}")
+        return self._hypervisor
+
+    def _answer(self, operation: str) -> None:
+        if self._process.armed:
+            self._process.ask(f"libvirt answer {operation}", "")
+
+
+class AgentJob:
+    """An open job in the hands of the agent that began it (the BackupJob port)."""
+
+    def __init__(self, job: SimJob, process: Process) -> None:
+        self.begun_us, self.taken_us = job.begun_us, job.taken_us
+        self.job = job
+        self._process = process
+
+    def extents(self, disk: str) -> Iterable[Extent]:
+        """What differs from the base."""
+        self._ask("extents", disk)
+        return self.job.extents(disk)
+
+    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
+        """Bytes of ranges."""
+        for found in self.job.read(disk, ranges):
+            self._ask("read", disk)
+            yield found
+
+    def witness(self, disk: str) -> str:
+        """SHA-256 of all of it."""
+        self._ask("witness", disk)
+        return self.job.frozen[disk].content.sha256()
+
+    def size(self, disk: str) -> int:
+        """Bytes at the instant."""
+        return self.job.frozen[disk].content.size
+
+    def end(self) -> None:
+        """End the job; a second time is fine."""
+        if self.job.open:
+            self._ask("end", "")
+            self.job.end()
+
+    def _ask(self, operation: str, disk: str) -> None:
+        if self._process.armed:
+            self._process.ask(f"libvirt {operation}" if operation == "end" else f"nbd {operation}", disk)

@@ -1,0 +1,87 @@
+"""The life of one simulated process: what it may do until it is killed, and the faults planned for it.
+
+Every port of a process asks its `Process` before each operation.  A fault is an argument of a step (`crash at the 7th
+operation`), so that it shrinks with the step; what was injected is noted by its kind, so that an error that nobody
+injected stands out.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Killed(BaseException):
+    """The process ended here: nothing of it runs any more, its `finally` clauses included."""
+
+
+@dataclass(slots=True)
+class Planned:
+    """A fault that waits for its operation: the `at`-th (from 0) of those whose name is in `operations`.
+
+    `operations` empty means any.  A `sticky` one then strikes at every such operation until the process ends.
+    """
+
+    kind: str
+    at: int
+    operations: frozenset[str]
+    raises: Callable[[str, str], BaseException]
+    sticky: bool = False
+
+
+class Process:
+    """One process.  `armed` is False while nothing can strike, so that the usual case costs one look."""
+
+    __slots__ = ("_faults", "alive", "armed", "noted")
+
+    def __init__(self, noted: Callable[[str], None]) -> None:
+        self.noted = noted
+        self.alive = True
+        self.armed = False
+        self._faults: list[Planned] = []
+
+    def plan(self, fault: Planned) -> None:
+        """Add a fault."""
+        self._faults.append(fault)
+        self.armed = True
+
+    def disarm(self) -> None:
+        """Forget faults that have not struck; sticky ones that did stay until the process ends."""
+        self._faults = [fault for fault in self._faults if fault.sticky and fault.at < 0]
+        self.armed = bool(self._faults) or not self.alive
+
+    def kill(self) -> None:
+        """From now on every operation raises Killed."""
+        self.alive = False
+        self.armed = True
+
+    def ask(self, operation: str, path: str) -> None:
+        """Raise what is planned for this operation."""
+        if not self.alive:
+            raise Killed
+        for fault in self._faults:
+            if fault.operations and operation not in fault.operations:
+                continue
+            fault.at -= 1
+            if fault.at == -1 or (fault.sticky and fault.at < -1):
+                self.noted(fault.kind)
+                error = fault.raises(operation, path)
+                if isinstance(error, Killed):
+                    self.kill()
+                raise error
+
+
+def killed(_operation: str, _path: str) -> BaseException:
+    """SIGKILL, or the power."""
+    return Killed()
+
+
+def io_error(_operation: str, path: str) -> BaseException:
+    """EIO."""
+    return OSError(errno.EIO, "input/output error (injected)", path)
+
+
+def no_space(_operation: str, path: str) -> BaseException:
+    """ENOSPC."""
+    return OSError(errno.ENOSPC, "no space left on device (injected)", path)

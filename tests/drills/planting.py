@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from drill.core.failover_test import FailoverTest, failover_test
 from drill.estate.load import load
@@ -24,7 +24,7 @@ from drill.model.machine import Nic
 from drill.orchestration.actions import Actions
 from drill.orchestration.perform import Performer
 from drill.reporting.record import RunWriter
-from drill.wiring.controller import RemoteHosts
+from drill.wiring.controller import actions
 from tests.paper import MemoryJournal
 
 TURN = threading.Lock()
@@ -76,7 +76,9 @@ def tampered(command: Command[object], changes: dict[str, Any]) -> Command[objec
     if not isinstance(command, DefineMachine):
         raise TypeError(f"{type(command).__name__} cannot be tampered with")
     nics = tuple(Nic(**one) for one in changes["nics"])
-    return dataclasses.replace(command, machine=dataclasses.replace(command.machine, nics=nics))
+    return cast(
+        "Command[object]", dataclasses.replace(command, machine=dataclasses.replace(command.machine, nics=nics))
+    )
 
 
 def main(estate_file: str, run: str, pauses: list[list[str]]) -> None:
@@ -89,10 +91,10 @@ def main(estate_file: str, run: str, pauses: list[list[str]]) -> None:
         network_choice="isolated",
         started_us=HostClock().now_us(),
         drill_version="test",
-        service_seconds=15.0,
+        service_seconds=30.0,
     )
     performer = Performer(
-        act=Tampered(Actions(hosts=RemoteHosts(estate), clock=HostClock(), vault=estate.vault), pauses),
+        act=Tampered(actions(estate, HostClock()), pauses),
         journal=MemoryJournal(),
         recorder=Record(run),
         clock=HostClock(),

@@ -148,11 +148,8 @@ class BackupJob(Protocol):
         """
         ...
 
-    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
-        """(offset, bytes) of the given ranges in ascending order, at most 1 MiB each, several requests in flight.
-
-        A chunk never reaches beyond its range; its bytes stay valid as long as the caller holds them.
-        """
+    def read(self, disk: str, offset: int, length: int) -> memoryview:
+        """Exactly `length` bytes, at most 1 MiB; called from several lanes at once."""
         ...
 
     def witness(self, disk: str) -> str:
@@ -413,6 +410,14 @@ class ReceiverAgent(Protocol):
 
     def forget(self, item: str) -> None:
         """Delete the replica of an item with all its points; unknown items are fine."""
+        ...
+
+
+class Histories(Protocol):
+    """What writers outside the guests note of the rows that they send (drill/model/rows.py)."""
+
+    def read(self, path: str) -> bytes:
+        """All that a history holds now; it may go on growing.  Failed when there is none, BadInput when too long."""
         ...
 
 

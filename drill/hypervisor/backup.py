@@ -12,6 +12,7 @@ room for all that the guest could overwrite.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -35,6 +36,7 @@ FOLDER = "/var/lib/libvirt/drill"
 END_SECONDS = 60.0
 """libvirt ends a job within milliseconds of the abort; while the state lock is held by another job it waits 30 s."""
 POLL_SECONDS = 0.002
+WATCH_SECONDS = 2.0
 RESERVE_BYTES = 64 << 20
 _Domain: TypeAlias = Any  # a virDomain
 
@@ -178,6 +180,7 @@ class LibvirtJob:
         self._domain = domain
         self._paths = paths
         self._open = True
+        self._over = threading.Event()
         self._exports: dict[str, Export] = {}
         try:
             for target, base in bases.items():
@@ -186,14 +189,15 @@ class LibvirtJob:
         except BaseException:
             self.end()
             raise
+        threading.Thread(target=self._watch, name="backup job", daemon=True).start()
 
     def extents(self, disk: str) -> Iterator[Extent]:
         """What differs from the base, or all of the disk: sorted, not coalesced."""
         return self._exports[disk].extents()
 
-    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
-        """(offset, bytes) of the ranges in ascending order."""
-        return self._exports[disk].read(ranges)
+    def read(self, disk: str, offset: int, length: int) -> memoryview:
+        """Exactly `length` bytes."""
+        return self._exports[disk].read(offset, length)
 
     def witness(self, disk: str) -> str:
         """SHA-256 (hex) of the whole export as nbdcopy reads it."""
@@ -207,6 +211,7 @@ class LibvirtJob:
         """Abort the job, wait until it is gone, remove its files, resume a guest that its scratch paused."""
         if not self._open:
             return
+        self._over.set()
         for export in self._exports.values():
             export.close()
 
@@ -218,6 +223,11 @@ class LibvirtJob:
         self._connection.call("end a cycle's job", act, changes=True)
         self._paths.clear()
         self._open = False
+
+    def _watch(self) -> None:
+        while not self._over.wait(WATCH_SECONDS):
+            for export in self._exports.values():
+                export.hang_up_if_silent()
 
 
 class _Paths:

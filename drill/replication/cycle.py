@@ -14,10 +14,8 @@ checkpoint is litter that the next look drops.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
@@ -27,17 +25,18 @@ from drill.model.point import CycleRecord, DiskSeal, Point
 from drill.ports import BackupJob, Backups, Clock, Files, Lanes, ReceiverLink
 from drill.replication import continuity
 from drill.replication.continuity import Adopt, Continue, NewEpoch
-from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, LogWriter, Packed, pack
+from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, Frame, LogWriter, Packed, Piece, pack, piece, trim
 from drill.replication.digests import PageDigests, Staging
-from drill.replication.extents import page_aligned
+from drill.replication.extents import PAGE_BYTES, grouped, page_aligned
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
 
 PREFIX = "drill-"
 """Every checkpoint of ours begins with it; names are never used again (facts: a bitmap may outlive its checkpoint)."""
 
+TRIM_ZERO_MAX = 64 << 20
+"""A longer run of zeros is sent without looking whether it was zeros before: its leaves would fill the memory."""
+
 _NOTHING = memoryview(b"")
-Content = tuple[Extent, memoryview]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,29 +240,30 @@ class _Carrier:
 
     def __init__(self, ports: SourcePorts, header: LogHeader, tag: str) -> None:
         self.header = header
-        self.data_bytes = 0
+        self.data_bytes = 0  # what the tracker says, before it is trimmed
         self.zero_bytes = 0
         self._lanes = ports.lanes
         self._files = ports.files
         self._folder = f"{header.item}/digests"
         ports.files.make_folder(self._folder)
+        self._digests = [PageDigests(ports.files, f"{self._folder}/{disk.target}") for disk in header.disks]
         self._stagings = [
-            Staging(
-                ports.files,
-                PageDigests(ports.files, f"{self._folder}/{disk.target}"),
-                tag,
-                disk.size_bytes,
-                fresh=disk.full,
-            )
-            for disk in header.disks
+            Staging(ports.files, digests, tag, disk.size_bytes, fresh=disk.full)
+            for disk, digests in zip(header.disks, self._digests, strict=True)
         ]
 
     def carry(self, job: BackupJob, writer: LogWriter) -> None:
-        """Read what the disks owe and write it to the log."""
+        """Read what the disks owe and write it to the log; reading, digesting and compressing share the lanes."""
+
+        def packed(group: _Group) -> Packed | None:
+            pieces = list(self._pieces(job, group))
+            return pack(group.index, pieces) if pieces else None
+
         try:
-            for packed in self._lanes.ordered(_packed, self._groups(job)):
-                writer.frame(packed)
-                self._count(packed)
+            for frame in self._lanes.ordered(packed, self._groups(job)):
+                if frame is not None:
+                    writer.frame(frame)
+                    self._stage(frame.frame)
         except BaseException:
             for staging in self._stagings:
                 staging.discard()
@@ -283,62 +283,41 @@ class _Carrier:
         self._files.sync_folder(self._folder)
         return seals
 
-    def _count(self, packed: Packed) -> None:
-        frame = packed.frame
+    def _stage(self, frame: Frame) -> None:
         try:
             self._stagings[frame.index].add(frame)
         except Damaged as error:
             raise ResyncNeeded(self.header.item, self.header.disks[frame.index].target, str(error)) from error
-        for piece in frame.pieces:
-            self.data_bytes += len(piece.data)
-            self.zero_bytes += 0 if piece.leaves else piece.extent.length
 
-    def _groups(self, job: BackupJob) -> Iterator[tuple[int, tuple[Content, ...]]]:
+    def _groups(self, job: BackupJob) -> Iterator[_Group]:
         for index, disk in enumerate(self.header.disks):
-            for group in _grouped(_content(job, disk.target, disk.size_bytes)):
-                yield index, group
+            found = page_aligned(job.extents(disk.target), disk.size_bytes)
+            for extents in grouped(found, CONTENT_MAX, EXTENTS_MAX - CONTENT_MAX // PAGE_BYTES):
+                for extent in extents:
+                    if extent.kind is ExtentKind.DATA:
+                        self.data_bytes += extent.length
+                    else:
+                        self.zero_bytes += extent.length
+                yield _Group(index, extents)
+
+    def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
+        """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.
+
+        What is left out is proven by the roots: the receiver compares, and a page that was missed is a mismatch.
+        """
+        disk = self.header.disks[group.index]
+        for extent in group.extents:
+            is_data = extent.kind is ExtentKind.DATA
+            found = piece(extent, job.read(disk.target, extent.offset, extent.length) if is_data else _NOTHING)
+            if disk.full or (not is_data and extent.length > TRIM_ZERO_MAX):
+                yield found
+            else:
+                yield from trim(found, self._digests[group.index].leaves(extent.offset, extent.length))
 
 
-def _packed(group: tuple[int, tuple[Content, ...]]) -> Packed:
-    return pack(*group)
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Consecutive extents of one disk that fill one frame."""
 
-
-def _content(job: BackupJob, target: str, size_bytes: int) -> Iterator[Content]:
-    """Extents of a disk in order, DATA ones with their bytes and at most 1 MiB long."""
-    waiting: deque[Extent] = deque()
-
-    def data() -> Iterator[Extent]:
-        for extent in page_aligned(job.extents(target), size_bytes):
-            waiting.append(extent)
-            if extent.kind is ExtentKind.DATA:
-                yield extent
-
-    at = 0
-    for offset, chunk in job.read(target, data()):
-        yield from _zeros_before(waiting, offset)
-        if not offset >= at or not len(chunk) <= CONTENT_MAX:
-            raise Failed(f"reading {target}", f"a chunk of {len(chunk)} bytes at {offset} is out of order")
-        at = offset + len(chunk)
-        yield Extent(offset, len(chunk), ExtentKind.DATA), chunk
-    yield from _zeros_before(waiting, size_bytes)
-
-
-def _zeros_before(waiting: deque[Extent], offset: int) -> Iterator[Content]:
-    while waiting and waiting[0].offset < offset:
-        extent = waiting.popleft()
-        if extent.kind is ExtentKind.ZERO:
-            yield extent, _NOTHING
-
-
-def _grouped(content: Iterator[Content]) -> Iterator[tuple[Content, ...]]:
-    """Consecutive extents, as many as a frame holds."""
-    group: list[Content] = []
-    size = 0
-    for extent, data in content:
-        if group and (size + len(data) > CONTENT_MAX or len(group) >= EXTENTS_MAX):
-            yield tuple(group)
-            group, size = [], 0
-        group.append((extent, data))
-        size += len(data)
-    if group:
-        yield tuple(group)
+    index: int
+    extents: tuple[Extent, ...]

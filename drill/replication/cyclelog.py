@@ -81,18 +81,46 @@ class Packed:
     frame: Frame
 
 
-def pack(index: int, content: Sequence[tuple[Extent, memoryview]], *, compress: bool = True) -> Packed:
-    """A frame from extents and the bytes of the DATA ones: digested, then compressed where that pays.
+def piece(extent: Extent, data: memoryview) -> Piece:
+    """An extent digested; DATA that turns out to be all zeros becomes ZERO."""
+    leaves = pages.leaves(data)
+    if leaves.count(0) == len(leaves):
+        return Piece(Extent(extent.offset, extent.length, ExtentKind.ZERO), data[:0], b"")
+    return Piece(extent, data, leaves)
 
-    DATA that turns out to be all zeros becomes ZERO.
+
+def trim(found: Piece, known: bytes) -> Iterator[Piece]:
+    """The parts of a piece whose pages are not what `known` (the leaves so far, 16 bytes a page) says they were.
+
+    ZERO is left out when all of it was zero before, and kept whole otherwise.
     """
-    pieces = tuple(_piece(extent, data) for extent, data in content)
+    if found.extent.kind is ExtentKind.ZERO:
+        if known.count(0) != len(known):
+            yield found
+        return
+    size = pages.LEAF_BYTES
+    count = len(found.leaves) // size
+    changed = [found.leaves[i * size : (i + 1) * size] != known[i * size : (i + 1) * size] for i in range(count)]
+    start = 0
+    while start < count:
+        end = start + 1
+        while end < count and changed[end] is changed[start]:
+            end += 1
+        if changed[start]:
+            at, stop = start * PAGE_BYTES, min(end * PAGE_BYTES, found.extent.length)
+            part = Extent(found.extent.offset + at, stop - at, ExtentKind.DATA)
+            yield Piece(part, found.data[at:stop], found.leaves[start * size : end * size])
+        start = end
+
+
+def pack(index: int, pieces: Sequence[Piece], *, compress: bool = True) -> Packed:
+    """A frame of sorted pieces, compressed where that pays."""
     table = b"".join(_EXTENT.pack(p.extent.offset, p.extent.length, _KINDS.index(p.extent.kind)) for p in pieces)
     body = pieces[0].data if len(pieces) == 1 else memoryview(b"".join(p.data for p in pieces))
     payload, codec = _compressed(body) if compress else (body, _Codec.STORED)
     digest = _frame_digest(index, table, len(body), (p.leaves for p in pieces))
     head = _RECORD.pack(_Record.FRAME, codec, index, len(pieces), len(body), len(payload), digest)
-    return Packed(head, table, payload, Frame(index, pieces))
+    return Packed(head, table, payload, Frame(index, tuple(pieces)))
 
 
 def unpack(packed: Packed) -> Frame:
@@ -288,13 +316,6 @@ class Order:
         if disk.full and self._end != disk.size_bytes:
             raise BadInput(_WHERE, f"{disk.target}: a full copy ends at {self._end} of {disk.size_bytes}")
         self._index, self._end = self._index + 1, 0
-
-
-def _piece(extent: Extent, data: memoryview) -> Piece:
-    leaves = pages.leaves(data)
-    if leaves.count(0) == len(leaves):
-        return Piece(Extent(extent.offset, extent.length, ExtentKind.ZERO), data[:0], b"")
-    return Piece(extent, data, leaves)
 
 
 def _frame_digest(index: int, table: bytes | memoryview, content: int, leaves: Iterator[bytes]) -> bytes:

@@ -49,6 +49,11 @@ class PageDigests:
         """The root of what is committed, for a disk of `size_bytes`."""
         return root(size_bytes, self.chunk_table(size_bytes))
 
+    def leaves(self, offset: int, length: int) -> bytes:
+        """The committed leaves of a range of bytes, which begins on a page; not checked against their chunk."""
+        first, end = offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES)
+        return self._read(self._leaves, first * LEAF_BYTES, (end - first) * LEAF_BYTES)
+
     def chunk(self, index: int) -> bytearray:
         """The leaves of a chunk, checked against its digest.  Damaged when they differ."""
         table = self._read(self._leaves, index * CHUNK_TABLE_BYTES, CHUNK_TABLE_BYTES)

@@ -58,6 +58,37 @@ def coalesce(extents: Iterable[Extent]) -> Iterator[Extent]:
         yield last
 
 
+def grouped(extents: Iterable[Extent], data_bytes: int, count: int) -> Iterator[tuple[Extent, ...]]:
+    """Consecutive extents in groups of at most `count` and at most `data_bytes` of DATA; long DATA is cut.
+
+    `data_bytes` is a multiple of the page, so that cuts fall between pages.
+    """
+    group: list[Extent] = []
+    room = data_bytes
+    for piece in _cut(extents, data_bytes):
+        needed = piece.length if piece.kind is ExtentKind.DATA else 0
+        if group and (needed > room or len(group) >= count):
+            yield tuple(group)
+            group, room = [], data_bytes
+        group.append(piece)
+        room -= needed
+    if group:
+        yield tuple(group)
+
+
+def _cut(extents: Iterable[Extent], data_bytes: int) -> Iterator[Extent]:
+    """DATA of at most `data_bytes` each, cut at multiples of it."""
+    for extent in extents:
+        if extent.kind is ExtentKind.ZERO:
+            yield extent
+            continue
+        at = extent.offset
+        while at < extent.end:
+            end = min((at // data_bytes + 1) * data_bytes, extent.end)
+            yield Extent(at, end - at, ExtentKind.DATA)
+            at = end
+
+
 def page_aligned(extents: Iterable[Extent], size_bytes: int) -> Iterator[Extent]:
     """The same or more of the disk in whole pages; only the disk's last page may be short.
 

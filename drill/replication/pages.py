@@ -4,7 +4,8 @@ The leaf of an all-zero page is sixteen zero bytes, so that the digests of an em
 Chunks of 4,096 leaves (16 MiB of disk) have a digest, and the root is the digest of the size and all chunk digests:
 changing one page costs one leaf, one chunk and the root (design § 3: O(changed)).
 
-Measured here: 0.5 s per GiB for the leaves in one thread, two threads are no faster.
+Measured here: 0.44 s of processor per GiB for the leaves; two threads are no faster.  Looking for zeros before hashing
+cost more than hashing them.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ CHUNK_TABLE_BYTES = LEAVES_PER_CHUNK * LEAF_BYTES
 CHUNK_DIGEST_BYTES = 32
 ZERO_CHUNK = bytes(CHUNK_DIGEST_BYTES)
 
-_ZERO_PAGE = bytes(PAGE_BYTES)
+_HASHED_ZEROS = blake3(bytes(PAGE_BYTES)).digest(LEAF_BYTES)
 _ZERO_TABLE = bytes(CHUNK_TABLE_BYTES)
 
 
 def leaves(data: memoryview) -> bytes:
     """The leaves of consecutive pages, 16 bytes each; only the disk's last page may be short."""
-    found = []
+    hasher, found = blake3(), []
     for start in range(0, len(data), PAGE_BYTES):
-        page = bytes(data[start : start + PAGE_BYTES])  # views compare twenty times slower than bytes
-        is_zero = page == _ZERO_PAGE or not (len(page) == PAGE_BYTES or any(page))
-        found.append(ZERO_LEAF if is_zero else blake3(page).digest(length=LEAF_BYTES))
-    return b"".join(found)
+        hasher.reset()
+        hasher.update(data[start : start + PAGE_BYTES])
+        found.append(hasher.digest(LEAF_BYTES))
+    if len(data) % PAGE_BYTES and not any(data[len(data) // PAGE_BYTES * PAGE_BYTES :]):
+        found[-1] = ZERO_LEAF
+    joined = b"".join(found)
+    if _HASHED_ZEROS in joined:
+        joined = b"".join(ZERO_LEAF if leaf == _HASHED_ZEROS else leaf for leaf in found)
+    return joined
 
 
 def chunk_digest(table: bytes | bytearray) -> bytes:

@@ -243,7 +243,7 @@ def _pulse(wire: Wire) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(WORKING_SECONDS):
             try:
-                wire.send(Kind.WORKING)
+                wire.say_working()
             except OSError:
                 return
 
@@ -253,6 +253,7 @@ def _pulse(wire: Wire) -> Iterator[None]:
         yield
     finally:
         over.set()
+        wire.hang_up()
         thread.join()
 
 

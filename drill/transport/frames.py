@@ -23,6 +23,7 @@ import select
 import socket
 import struct
 import threading
+from contextlib import suppress
 from enum import IntEnum
 
 from drill.errors import BadInput
@@ -77,6 +78,14 @@ class Wire:
         with self._lock:
             self._send_all([_HEAD.pack(kind, length), *parts])
 
+    def say_working(self) -> None:
+        """Send WORKING, unless something else is being sent right now."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._send_all([_HEAD.pack(Kind.WORKING, 0)])
+            finally:
+                self._lock.release()
+
     def receive(self) -> tuple[Kind, memoryview]:
         """The next frame."""
         number, length = _HEAD.unpack(self._take(_HEAD.size))
@@ -106,9 +115,10 @@ class Wire:
         while left > 0 and (data := self._socket.recv(1 << 20)):
             left -= len(data)
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+    def hang_up(self) -> None:
+        """End the connection both ways; whoever sends or receives on it is woken."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _send_all(self, parts: list[bytes | memoryview]) -> None:
         views = [memoryview(part) for part in parts if len(part)]

@@ -140,7 +140,7 @@ class _Exchange:
 
     def _say_working(self) -> None:
         try:
-            self._wire.send(Kind.WORKING)
+            self._wire.say_working()
         except OSError:
             log.debug("the peer left while its request is performed")
 

@@ -7,7 +7,7 @@ one before it, a killed QEMU loses the bitmaps of its session while the checkpoi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from drill.errors import Failed, Usage
@@ -129,16 +129,14 @@ class MemoryJob:
         granules = range(-(-len(content) // GRANULE)) if dirty is None else sorted(dirty)
         return coalesce(self._granule(content, granule) for granule in granules)
 
-    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
-        for extent in ranges:
-            for offset in range(extent.offset, extent.end, 1 << 20):
-                self._host.fail("read")
-                self._host.during()
-                self._host.during = lambda: None
-                if self._host.job is not self:
-                    raise Failed("read", "the export is gone")
-                length = min(1 << 20, extent.end - offset)
-                yield offset, memoryview(self._content[disk])[offset : offset + length]
+    def read(self, disk: str, offset: int, length: int) -> memoryview:
+        self._host.fail("read")
+        self._host.during()
+        self._host.during = lambda: None
+        if self._host.job is not self:
+            raise Failed("read", "the export is gone")
+        assert 0 < length <= 1 << 20
+        return memoryview(self._content[disk])[offset : offset + length]
 
     def witness(self, disk: str) -> str:
         self._host.fail("witness")

@@ -18,13 +18,17 @@ from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.extent import Extent, ExtentKind
 from drill.model.machine import Machine
 from drill.model.point import DiskSeal
-from drill.replication import cyclelog
-from drill.replication.cyclelog import CONTENT_MAX, Frame, LogReader, LogWriter, Order, Packed, pack, unpack
+from drill.replication import cyclelog, pages
+from drill.replication.cyclelog import CONTENT_MAX, Frame, LogReader, LogWriter, Order, Packed, piece, trim, unpack
 
 D, Z = ExtentKind.DATA, ExtentKind.ZERO
 MACHINE = Machine(name="vm", uuid="u", memory_mib=64, vcpus=1, disks=(), nics=())
 PAGE = 4096
 Content = list[tuple[Extent, memoryview]]
+
+
+def pack(index: int, content: Content, *, compress: bool = True) -> Packed:
+    return cyclelog.pack(index, [piece(extent, body) for extent, body in content], compress=compress)
 
 
 def header(*disks: LogDisk, **changes: object) -> LogHeader:
@@ -79,11 +83,11 @@ def zero(offset: int, length: int) -> tuple[Extent, memoryview]:
 def laid_out(steps: list[tuple[int, int, str]], seed: int) -> Content:
     """Sorted pages of a disk of 64 pages, compressible or not, some of them zeros that claim to be data."""
     at, found = 0, []
-    for gap, pages, kind in steps:
-        offset, length = (at + gap) * PAGE, pages * PAGE
+    for gap, count, kind in steps:
+        offset, length = (at + gap) * PAGE, count * PAGE
         filler = {"r": random.Random(seed).randbytes(length), "c": b"ab" * (length // 2), "n": bytes(length)}
         found.append(zero(offset, length) if kind == "z" else data(offset, filler[kind]))
-        at += gap + pages
+        at += gap + count
     return found
 
 
@@ -103,12 +107,12 @@ def test_what_was_packed_comes_back(one: Content, two: Content) -> None:
     reader, frames = read(written(header(*disks), packed))
     assert reader.header == header(*disks)
     for index, content in enumerate((one, two)):
-        pieces = [piece for frame in frames if frame.index == index for piece in frame.pieces]
+        pieces = [part for frame in frames if frame.index == index for part in frame.pieces]
         assert [(p.extent.offset, p.extent.length) for p in pieces] == [(e.offset, e.length) for e, _ in content]
-        for piece, (extent, body) in zip(pieces, content, strict=True):
-            assert bytes(piece.data) == (bytes(body) if any(body) else b"")
-            assert piece.extent.kind is (D if any(body) else Z)
-            assert extent.length == piece.extent.length
+        for part, (extent, body) in zip(pieces, content, strict=True):
+            assert bytes(part.data) == (bytes(body) if any(body) else b"")
+            assert part.extent.kind is (D if any(body) else Z)
+            assert extent.length == part.extent.length
 
 
 @given(st.integers(0, 1 << 20), contents.filter(bool))
@@ -265,3 +269,34 @@ def test_what_does_not_compress_is_stored_as_it_is() -> None:
     packed = pack(0, [data(0, bytes(range(256)) * 16)], compress=False)
     assert len(packed.payload) == PAGE
     assert bytes(unpack(packed).pieces[0].data) == bytes(range(256)) * 16
+
+
+letters = st.lists(st.sampled_from("abz"), min_size=12, max_size=12)
+
+
+@given(letters.filter(lambda now: set(now) != {"z"}), letters)
+def test_trimming_leaves_exactly_the_pages_that_changed(now: list[str], before: list[str]) -> None:
+    def disk(letters: list[str]) -> bytes:
+        return b"".join(bytes(PAGE) if letter == "z" else letter.encode() * PAGE for letter in letters)
+
+    parts = list(trim(piece(*data(5 * PAGE, disk(now))), pages.leaves(memoryview(disk(before)))))
+    starts = [part.extent.offset - 5 * PAGE for part in parts]
+    touched = [
+        at // PAGE for part, at in zip(parts, starts, strict=True) for at in range(at, at + len(part.data), PAGE)
+    ]
+    assert touched == [i for i, (one, other) in enumerate(zip(now, before, strict=True)) if one != other]
+    for part, at in zip(parts, starts, strict=True):
+        assert bytes(part.data) == disk(now)[at : at + part.extent.length]
+        assert part.leaves == pages.leaves(part.data)
+
+
+@pytest.mark.parametrize(("before", "kept"), [(bytes(16 * 3), 0), (bytes(16) + b"x" * 32, 1)])
+def test_zeros_are_left_out_only_where_all_was_zero_before(before: bytes, kept: int) -> None:
+    assert len(list(trim(piece(*zero(0, 3 * PAGE)), before))) == kept
+
+
+def test_a_short_last_page_is_trimmed_as_a_page() -> None:
+    body = b"x" * PAGE + b"y" * 512
+    known = pages.leaves(memoryview(b"x" * PAGE + b"z" * 512))
+    parts = list(trim(piece(*data(0, body)), known))
+    assert [(part.extent.offset, bytes(part.data)) for part in parts] == [(PAGE, b"y" * 512)]

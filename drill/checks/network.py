@@ -70,9 +70,11 @@ def isolation(command: ProbeIsolation, hosts: Hosts) -> tuple[Json, Json, Json]:
         results = [*inner, *outer]
     probes: list[Json] = [one for one in results if not isinstance(one, str)]
     untried: list[Json] = [one for one in results if isinstance(one, str)]
-    bridges: list[Json] = [_bridge(one, hosts) for one in command.bridges]
+    unasked: list[Json] = []
+    bridges: list[Json] = [_bridge(one, hosts, unasked) for one in command.bridges]
     how = f"from inside the guest an ICMP echo ({PING_SECONDS} s) and ARP; from the host's own network a TCP connection"
-    return {"probes": owed}, {"probes": probes, "bridges": bridges}, {"how": how, "untried": untried}
+    evidence: Json = {"how": how, "untried": untried, "unasked": unasked}
+    return {"probes": owed}, {"probes": probes, "bridges": bridges}, evidence
 
 
 def _tried(name: str, probe: Callable[[], Json]) -> Json:
@@ -124,13 +126,15 @@ def _from_host(probe: HostProbe, hosts: Hosts) -> Json:
     }
 
 
-def _bridge(seen: BubbleSeenFrom, hosts: Hosts) -> Json:
+def _bridge(seen: BubbleSeenFrom, hosts: Hosts, unasked: list[Json]) -> Json:
+    """A bridge, its members, and the cards of the bubble's machines; one that is gone has none and is another check's
+    finding, but why it could not be asked is added to `unasked`."""
     hypervisor = hosts.hypervisor(seen.host)
     taps: list[Json] = []
     for domain in seen.domains:
         try:
             taps += list(hypervisor.taps(domain))
-        except DrillError:
-            continue  # a machine that is gone has no taps; its absence is another check's finding
+        except DrillError as error:
+            unasked.append(f"{domain}: {error}")
     members: list[Json] = list(hosts.source(seen.host).bridge_members(seen.bridge))
     return {"bridge": seen.bridge, "members": members, "allowed": taps}

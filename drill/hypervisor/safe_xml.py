@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 from drill.errors import BadInput
 
 SIZE_MAX = 1024 * 1024
-DEPTH_MAX = 32
+DEPTH_MAX = 4096
+"""libvirt nests a running domain's backing chain, one level per recovery point beneath its disk."""
 ELEMENTS_MAX = 20_000
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from drill.errors import Failed
 from drill.model import command as c
-from drill.model.estate import Estate, Host, Item, Pair, Plan, Policy, Service, Size
+from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
 from drill.model.fact import (
     HostSeen,
     IncidentDeclared,
@@ -28,6 +28,7 @@ from drill.model.fact import (
 from drill.model.machine import Disk, Machine, Nic
 from drill.model.network import Subnet, VmNetwork
 from drill.model.point import DiskSeal, HostPicture, OverlayDisk, Point
+from drill.model.rows import RowBounds
 
 NOW = 1_800_000_000_000_000
 MACS = {name: f"52:54:00:61:00:{number:02x}" for number, name in enumerate(["db", "app", "web"], 1)}
@@ -47,11 +48,14 @@ def estate(*, web_nics: int = 1, mappings: dict[str, str] | None = None) -> Esta
             source_agent=f"{name}:8081", receiver_agent=f"{name}:8084", replication_address=f"{name}:8084",
         )  # fmt: skip
 
+    shop = Database(name="shop", user="postgres", table="orders", column="id", history="/shop.history")
+
     def item(name: str, size: Size | None) -> Item:
         return Item(
             name=name, pair=pair, source_host="ny1", target_host="chi1", size=size, agent=True,
             services=(Service(name=f"{name}-service", port=80, request="", expect=""),),
             ledgers=("/data/ledger", "/data2/ledger") if name == "db" else ("/data/ledger",),
+            databases=(shop,) if name == "db" else (),
         )  # fmt: skip
 
     small = Size(name="small", max_nics=web_nics, max_vcpus=1, max_memory_mib=128)
@@ -135,6 +139,10 @@ class Paper:
                 return c.SourceLedger(
                     read=read, acknowledged_before=99, sent_before=101, offset_us=0, offset_error_us=0, error=""
                 )
+            case c.ReadHistory():
+                return RowBounds(
+                    acknowledged_before=((1, 49),), sent_before=((1, 52),), acknowledged_at_incident=((1, 55),)
+                )
             case c.GuardBridge():
                 return self._keep({f"firewall {command.bridge}"})
             case c.UnguardBridge():
@@ -188,6 +196,8 @@ class Paper:
             "heartbeat": {"beats": [3, 4, 5]},
             "ledger": {"last_sequence": 100, "records": 100, "torn_bytes": 0, "damage": ""},
             "one_instant": {"first": 100, "second": 99},
+            "database": {"databases": [{"name": "shop", "answers": True, "exit_code": 0, "said": ""}]},
+            "database_rows": {"tables": [{"name": "shop", "exit_code": 0, "rows": [[1, 50]], "said": ""}]},
         }.get(command.check, expected)
         if command.check == "nic_count":
             observed = {**expected, "nics": [{"mac": str(one)} for one in range(expected["count"])]}

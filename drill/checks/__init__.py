@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from drill.checks import data, machine, network
+from drill.checks import data, database, machine, network
 from drill.errors import DrillError
 from drill.model.command import Check, Evidence, ProbeIsolation
 from drill.model.fact import Json, LedgerRead, Observed
@@ -28,6 +28,8 @@ OBSERVERS: Final[Mapping[str, Observer]] = {
         network.address,
         data.disk_content,
         data.one_instant,
+        database.database,
+        database.database_rows,
     )
 }
 

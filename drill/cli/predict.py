@@ -12,8 +12,7 @@ from drill.cli.output import Output, spoken
 from drill.core.prediction import predict_nics
 from drill.errors import Usage
 from drill.model.command import SeePrimary
-from drill.orchestration.actions import Actions
-from drill.wiring.controller import RemoteHosts, system_clock
+from drill.wiring.controller import actions, system_clock
 
 
 @click.command()
@@ -25,12 +24,12 @@ def command(out: Output, plan: str, estate: Path) -> None:
     known = read_estate(estate)
     if plan not in known.plans:
         raise Usage(problem=f"there is no plan {plan!r}", cure=f"the estate has: {', '.join(sorted(known.plans))}")
-    actions = Actions(hosts=RemoteHosts(known), clock=system_clock(), vault=known.vault)
+    acting = actions(known, system_clock())
     machines: list[dict[str, object]] = []
     lines: list[str] = []
     for item in (known.items[name] for group in known.plans[plan].groups for name in group):
         look = SeePrimary(vm=item.name, host=item.source_host, domain=item.name, agent=item.agent)
-        nics = predict_nics(item, actions.see_primary(look), known)
+        nics = predict_nics(item, acting.see_primary(look), known)
         machines.append({"vm": item.name, "host": item.target_host, "nics": [asdict(one) for one in nics]})
         lines.append(f"{item.name} on {item.target_host}")
         lines += [f"  card {one.index} {one.mac}: {one.address or '-'}  ({one.rule})" for one in nics]

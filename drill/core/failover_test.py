@@ -29,6 +29,7 @@ from drill.model.command import (
     Nothing,
     PrimarySeen,
     ProbeIsolation,
+    ReadHistory,
     ReadSourceLedger,
     RemoveBubble,
     RemoveMachine,
@@ -46,6 +47,7 @@ from drill.model.fact import ChecksPlanned, MachinePredicted, NicPredicted, RunE
 from drill.model.machine import Disk, Machine, Nic
 from drill.model.network import BubbleNetwork
 from drill.model.point import Point
+from drill.model.rows import RowBounds
 
 PARALLEL = 8
 
@@ -77,6 +79,7 @@ class Candidate:
     nics: tuple[NicPredicted, ...] = ()
     point: Point | None = None
     ledger: SourceLedger | None = None
+    histories: dict[str, RowBounds] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -240,6 +243,26 @@ def _choose_points(order: FailoverTest, candidates: list[Candidate], incident_us
         candidate.ledger = ledger
         if ledger.read is not None:
             yield from note(ledger.read)
+    yield from _read_histories(candidates, incident_us)
+
+
+def _read_histories(candidates: list[Candidate], incident_us: int) -> Procedure[None]:
+    """The bounds of every point's rows; a history that cannot be read leaves its check without an expectation."""
+    wanted = [
+        (
+            one,
+            ReadHistory(
+                vm=one.item.name, database=base.name, path=base.history, incident_us=incident_us, point=one.point
+            ),
+        )
+        for one in candidates
+        for base in one.item.databases
+        if base.history and one.point
+    ]
+    replies = yield from together([command for _, command in wanted], PARALLEL)
+    for (candidate, command), bounds in zip(wanted, replies, strict=True):
+        if not isinstance(bounds, DrillError):
+            candidate.histories[command.database] = bounds
 
 
 def _build(
@@ -374,7 +397,7 @@ def _examine(order: FailoverTest, candidates: list[Candidate], networks: list[bu
 
 
 def _machine_checks(one: Candidate, networks: tuple[BubbleNetwork, ...]) -> list[Command[Evidence]]:
-    expected = owed.expectations(one.item, one.nics, one.point, one.ledger)
+    expected = owed.expectations(one.item, one.nics, one.point, one.ledger, one.histories)
     return [
         Check(
             vm=one.item.name,
@@ -386,6 +409,7 @@ def _machine_checks(one: Candidate, networks: tuple[BubbleNetwork, ...]) -> list
             point=one.point,
             paths=one.item.ledgers,
             networks=networks,
+            databases=one.item.databases,
         )
         for name, value in expected.items()
     ]

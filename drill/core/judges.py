@@ -7,11 +7,13 @@ which is *unknown* too (drill.core.verdicts).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from itertools import pairwise
 from typing import Final
 
+from drill.core.database_judges import database, database_rows
+from drill.core.judgement import Judge, Judgement, fails, few, passes, unproven
 from drill.core.shapes import (
     Unreadable,
     by_key,
@@ -26,26 +28,8 @@ from drill.core.shapes import (
     witnesses,
 )
 from drill.model.fact import Json, Observed
-from drill.model.verdict import Outcome
 
-Judgement = tuple[Outcome, str]
-Judge = Callable[[Observed], Judgement]
 Place = tuple[str | None, str | None]  # network and subnet of a card; None = plugged into nothing, in no named subnet
-
-
-def passes(reason: str) -> Judgement:
-    """The evidence shows what was expected."""
-    return Outcome.PASS, reason
-
-
-def fails(reason: str) -> Judgement:
-    """The evidence shows something else."""
-    return Outcome.FAIL, reason
-
-
-def unproven(reason: str) -> Judgement:
-    """The evidence shows neither."""
-    return Outcome.UNKNOWN, reason
 
 
 def boot(seen: Observed) -> Judgement:
@@ -73,7 +57,7 @@ def heartbeat(seen: Observed) -> Judgement:
     if least < 2:
         return unproven("fewer than two beats would prove no life")
     if any(later <= earlier for earlier, later in pairwise(beats)):
-        return fails(f"the beats on the console do not rise: {_few(beats)}")
+        return fails(f"the beats on the console do not rise: {few(beats)}")
     if len(beats) < least:
         return fails(f"{len(beats)} of {least} beats on the console")
     return passes(f"{len(beats)} rising beats on the console")
@@ -84,11 +68,11 @@ def disk_content(seen: Observed) -> Judgement:
     source = witnesses(fields(seen.expected, "disks", where="expected")[0], "expected.disks")
     replica = witnesses(fields(seen.observed, "disks", where="observed")[0], "observed.disks")
     if source.keys() != replica.keys():
-        return fails(f"the source has disks {_few(sorted(source))}, the replica {_few(sorted(replica))}")
+        return fails(f"the source has disks {few(sorted(source))}, the replica {few(sorted(replica))}")
     differing = [target for target in sorted(source) if source[target] != replica[target]]
     if differing:
-        return fails(f"{_few(differing)}: the content differs from the source's at the point's instant")
-    return passes(f"{_few(sorted(source))}: the content is the source's at the point's instant")
+        return fails(f"{few(differing)}: the content differs from the source's at the point's instant")
+    return passes(f"{few(sorted(source))}: the content is the source's at the point's instant")
 
 
 def ledger(seen: Observed) -> Judgement:
@@ -178,9 +162,9 @@ def address(seen: Observed) -> Judgement:
             continue
         held = [one for one in found[mac] if not one.ip.is_link_local]
         if not any(same_address(one, wish) for one in held):
-            wrong.append(f"{mac} has not {wish}, but {_few([str(one) for one in held]) or 'no address'}")
+            wrong.append(f"{mac} has not {wish}, but {few([str(one) for one in held]) or 'no address'}")
         elif others := [str(one) for one in held if not same_address(one, wish)]:
-            wrong.append(f"{mac} has {wish}, and also {_few(others)}")
+            wrong.append(f"{mac} has {wish}, and also {few(others)}")
     if wrong:
         return fails("; ".join(wrong))
     return passes(
@@ -200,13 +184,13 @@ def isolation(seen: Observed) -> Judgement:
     if open_ways or strangers:
         return fails("not isolated: " + "; ".join(open_ways + strangers))
     if missing := sorted(owed - {name for name, *_ in probes}):
-        return unproven(f"not probed: {_few(missing)}")
+        return unproven(f"not probed: {few(missing)}")
     if blind := sorted(name for name, _, _, controlled in probes if not controlled):
-        return unproven(f"no positive control: {_few(blind)} did not answer production either")
+        return unproven(f"no positive control: {few(blind)} did not answer production either")
     if not seen.vm and not bridges:
         return unproven("no bridge was looked at")
     if idle := [bridge for bridge, members, _ in bridges if not members]:
-        return unproven(f"nothing was plugged into {_few(idle)} when it was looked at")
+        return unproven(f"nothing was plugged into {few(idle)} when it was looked at")
     return passes(
         f"{len(probes)} probes did not get out while each target answered production; {_bridges(len(bridges))}"
     )
@@ -222,8 +206,8 @@ def service(seen: Observed) -> Judgement:
     if dead:
         return fails("; ".join(dead))
     if missing := sorted(owed - {name for name, _, _ in services}):
-        return unproven(f"not asked: {_few(missing)}")
-    return passes(f"{_few(sorted(owed))} answered")
+        return unproven(f"not asked: {few(missing)}")
+    return passes(f"{few(sorted(owed))} answered")
 
 
 def places(value: Json, where: str) -> dict[str, Place]:
@@ -313,12 +297,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-def _few(items: list[str] | list[int], most: int = 8) -> str:
-    """A short enumeration for a sentence."""
-    shown = ", ".join(str(item) for item in items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
-
-
 JUDGES: Final[Mapping[str, Judge]] = {
     rule.__name__: rule
     for rule in (
@@ -334,5 +312,7 @@ JUDGES: Final[Mapping[str, Judge]] = {
         address,
         isolation,
         service,
+        database,
+        database_rows,
     )
 }

@@ -1,7 +1,8 @@
 """RPO and RTO, counted from facts.  A figure that the facts do not carry whole is None, with the reason why.
 
 RPO = incident − the point's instant, the worst machine's, and of the two times around the instant the earlier one.
-RPO in data = ledger records that the source held at the incident and the replica lacks, the worst machine's.
+RPO in data = ledger records that the source held at the incident, or database rows that it had acknowledged by then,
+and the replica lacks, the worst machine's.
 RTO = incident → the last of the owed services answering.
 
 A controller that was killed and went on may have written a fact twice.  Each figure then takes the reading that makes
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drill.core.database_judges import rows_lost
 from drill.core.shapes import Unreadable, fields, some, text
 from drill.model.fact import (
     ChecksPlanned,
@@ -56,11 +58,21 @@ def machines(facts: tuple[Fact, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def ledgers(facts: tuple[Fact, ...]) -> tuple[str, ...]:
+def counted(facts: tuple[Fact, ...]) -> tuple[str, ...]:
+    """The machines whose loss can be counted in data: by a ledger, by the rows of a database, or by both."""
+    return tuple(sorted({*_ledgers(facts), *_with_rows(facts)}))
+
+
+def _ledgers(facts: tuple[Fact, ...]) -> set[str]:
     """The machines that have a ledger: one is owed a check, or was read."""
-    with_ledger = {vm for check, vm in owed(facts) if check == "ledger"}
-    with_ledger.update(fact.vm for fact in facts if isinstance(fact, LedgerRead))
-    return tuple(sorted(with_ledger))
+    owing = {vm for check, vm in owed(facts) if check == "ledger"}
+    return owing | {fact.vm for fact in facts if isinstance(fact, LedgerRead)}
+
+
+def _with_rows(facts: tuple[Fact, ...]) -> set[str]:
+    """The machines whose database rows are compared with the history of who wrote them."""
+    owing = {vm for check, vm in owed(facts) if check == "database_rows"}
+    return owing | {fact.vm for fact in facts if isinstance(fact, Observed) and fact.check == "database_rows"}
 
 
 def rpo_seconds(facts: tuple[Fact, ...]) -> Figure:
@@ -82,23 +94,39 @@ def rpo_seconds(facts: tuple[Fact, ...]) -> Figure:
 
 
 def rpo_records(facts: tuple[Fact, ...]) -> Figure:
-    """The worst machine's loss in ledger records."""
-    worst: tuple[int, str] | None = None
-    for vm in ledgers(facts):
-        source = [fact for fact in facts if isinstance(fact, LedgerRead) and (fact.vm, fact.side) == (vm, "source")]
-        replica = [fact for fact in facts if isinstance(fact, LedgerRead) and (fact.vm, fact.side) == (vm, "replica")]
-        if not source or not replica:
-            side = "replica" if source else "source"
-            return Figure(value=None, missing=f"the ledger of {vm} was not read on the {side} side")
-        if any(read.damage or not read.records for read in source):
-            return Figure(value=None, missing=f"the ledger of {vm} cannot be counted on the source side")
-        lost = max(read.last_sequence for read in source) - min(read.last_sequence for read in replica)
-        if lost < 0:
-            return Figure(value=None, missing=f"the replica's ledger of {vm} is ahead of the source's")
-        worst = max(worst or (0, vm), (lost, vm))
-    if worst is None:
-        return Figure(value=None, missing="no machine has a ledger")
-    return Figure(value=worst[0], worst=worst[1])
+    """The worst machine's loss in ledger records or database rows, whichever it lost more of."""
+    losses = [_records_lost(facts, vm) for vm in sorted(_ledgers(facts))]
+    losses += [_rows_lost(facts, vm) for vm in sorted(_with_rows(facts))]
+    if not losses:
+        return Figure(value=None, missing="no machine has a ledger, nor a database with a history")
+    uncounted = next((one for one in losses if one.value is None), None)
+    return uncounted or max(losses, key=lambda one: (one.value or 0, one.worst))
+
+
+def _records_lost(facts: tuple[Fact, ...], vm: str) -> Figure:
+    """Ledger records that the source of one machine held at the incident and its replica lacks."""
+    source = [fact for fact in facts if isinstance(fact, LedgerRead) and (fact.vm, fact.side) == (vm, "source")]
+    replica = [fact for fact in facts if isinstance(fact, LedgerRead) and (fact.vm, fact.side) == (vm, "replica")]
+    if not source or not replica:
+        side = "replica" if source else "source"
+        return Figure(value=None, missing=f"the ledger of {vm} was not read on the {side} side")
+    if any(read.damage or not read.records for read in source):
+        return Figure(value=None, missing=f"the ledger of {vm} cannot be counted on the source side")
+    lost = max(read.last_sequence for read in source) - min(read.last_sequence for read in replica)
+    if lost < 0:
+        return Figure(value=None, missing=f"the replica's ledger of {vm} is ahead of the source's")
+    return Figure(value=lost, worst=vm)
+
+
+def _rows_lost(facts: tuple[Fact, ...], vm: str) -> Figure:
+    """Rows that the database of one machine had acknowledged by the incident and its replica lacks."""
+    seen = [fact for fact in facts if isinstance(fact, Observed) and (fact.check, fact.vm) == ("database_rows", vm)]
+    if not seen or any(fact.error for fact in seen):
+        return Figure(value=None, missing=f"the database rows of {vm} were not read")
+    try:
+        return Figure(value=max(rows_lost(fact) for fact in seen), worst=vm)
+    except Unreadable as error:
+        return Figure(value=None, missing=f"the database rows of {vm} cannot be counted: {error}")
 
 
 def rto_seconds(facts: tuple[Fact, ...]) -> Figure:

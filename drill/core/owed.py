@@ -5,10 +5,13 @@ The shapes of the expectations are those of docs/checks.md; `drill.core.verdicts
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from drill.model.command import SourceLedger
 from drill.model.estate import Estate, Item, Plan
 from drill.model.fact import Json, NicPredicted
 from drill.model.point import Point
+from drill.model.rows import Ranges, RowBounds
 
 RUN_CHECKS = ("isolation", "leftovers", "rpo", "rto")
 BEATS_MIN = 2
@@ -29,15 +32,22 @@ def machine_checks(item: Item) -> tuple[str, ...]:
     ledger = ("ledger",) if item.ledgers and item.agent else ()
     instant = ("one_instant",) if len(item.ledgers) > 1 and item.agent else ()
     service = ("service",) if item.services and item.agent else ()
-    return always + inside + ledger + instant + service
+    database = ("database",) if item.databases else ()
+    kept = ("database_rows",) if any(one.history for one in item.databases) else ()
+    return always + inside + ledger + instant + service + database + kept
 
 
 def expectations(
-    item: Item, nics: tuple[NicPredicted, ...], point: Point | None, ledger: SourceLedger | None
+    item: Item,
+    nics: tuple[NicPredicted, ...],
+    point: Point | None,
+    ledger: SourceLedger | None,
+    histories: Mapping[str, RowBounds],
 ) -> dict[str, Json]:
     """What each check that needs an observer of its own is judged against.
 
     `service` is observed while waiting, `prediction`, `leftovers`, `rpo` and `rto` follow from other facts.
+    `histories` has the bounds by database; one that could not be read is missing, and its rows are then *unknown*.
     """
     built = [one for one in nics if not one.dropped]
     every: dict[str, Json] = {
@@ -54,5 +64,22 @@ def expectations(
             "sent_before": ledger.sent_before if ledger and ledger.read else None,
         },
         "one_instant": {"lag_max": 1},
+        "database": {"databases": [one.name for one in item.databases]},
+        "database_rows": {
+            "tables": [_table(one.name, histories.get(one.name)) for one in item.databases if one.history]
+        },
     }
     return {name: every[name] for name in machine_checks(item) if name in every}
+
+
+def _table(database: str, bounds: RowBounds | None) -> Json:
+    return {
+        "name": database,
+        "acknowledged_before": _ranges(bounds.acknowledged_before) if bounds else None,
+        "sent_before": _ranges(bounds.sent_before) if bounds else None,
+        "acknowledged_at_incident": _ranges(bounds.acknowledged_at_incident) if bounds else None,
+    }
+
+
+def _ranges(some: Ranges) -> Json:
+    return [[first, last] for first, last in some]

@@ -19,18 +19,8 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 
 from drill.core import objectives
-from drill.core.judges import (
-    JUDGES,
-    Judge,
-    Judgement,
-    addresses,
-    cards_of,
-    fails,
-    passes,
-    places,
-    same_address,
-    unproven,
-)
+from drill.core.judgement import Judge, Judgement, fails, passes, unproven
+from drill.core.judges import JUDGES, addresses, cards_of, places, same_address
 from drill.core.shapes import Unreadable
 from drill.model.fact import (
     ChecksPlanned,
@@ -204,9 +194,9 @@ def _leftovers(facts: tuple[Fact, ...]) -> Judgement:
 
 
 def _rpo(facts: tuple[Fact, ...]) -> Judgement:
-    """The loss in time within the objective, and the loss in data counted wherever there is a ledger to count it by."""
+    """The loss in time within the objective, and the loss in data counted wherever there is something to count."""
     figure, records = objectives.rpo_seconds(facts), objectives.rpo_records(facts)
-    if objectives.ledgers(facts) and records.value is None:
+    if objectives.counted(facts) and records.value is None:
         return unproven(records.missing)
     judged = _within(figure, [fact.rpo_objective_seconds for fact in facts if isinstance(fact, RunStarted)])
     counted = "" if records.value is None else f"; {int(records.value)} records lost on {records.worst}"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from drill.errors import BadInput
 from drill.estate import schema
 from drill.estate.yaml import Document, Path_, read
-from drill.model.estate import Estate, Host, Item, Pair, Plan, Policy, Service, Size
+from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
 from drill.model.network import Subnet, VmNetwork
 
 
@@ -21,7 +21,7 @@ def load(path: Path) -> Estate:
         section = schema.EstateSection.model_validate(document.value)
     except ValidationError as error:
         raise _shape_error(document, error) from error
-    return _Resolver(document, section).estate()
+    return _Resolver(document, section, path.absolute().parent).estate()
 
 
 def _shape_error(document: Document, error: ValidationError) -> BadInput:
@@ -33,9 +33,10 @@ def _shape_error(document: Document, error: ValidationError) -> BadInput:
 class _Resolver:
     """Turns names into values; each `_xxx` method is a look-up that fails with the place of the reference."""
 
-    def __init__(self, document: Document, section: schema.EstateSection) -> None:
+    def __init__(self, document: Document, section: schema.EstateSection, folder: Path) -> None:
         self.document = document
         self.section = section
+        self.folder = folder
         self.hosts: dict[str, Host] = {}
         self.cloud_sizes: dict[str, dict[str, Size]] = {}
         self.cloud_hosts: dict[str, list[str]] = {}
@@ -182,8 +183,28 @@ class _Resolver:
                 ),
                 ledgers=tuple(one.ledgers),
                 agent=one.agent,
+                databases=self._databases(one, path),
             )
         return items
+
+    def _databases(self, item: schema.ProtectedItemSection, path: Path_) -> tuple[Database, ...]:
+        if item.databases and not item.agent:
+            raise self._wrong((*path, "databases"), f"{item.name!r} has no agent through which to look into a database")
+        for index, one in enumerate(item.databases):
+            if (one.table is None) != (one.history is None):
+                raise self._wrong((*path, "databases", index), "table and history belong together")
+            if one.name in [earlier.name for earlier in item.databases[:index]]:
+                raise self._wrong((*path, "databases", index, "name"), f"{one.name!r} is named twice")
+        return tuple(
+            Database(
+                name=one.name,
+                user=one.user,
+                table=one.table or "",
+                column=one.column,
+                history=str(self.folder / one.history) if one.history else "",
+            )
+            for one in item.databases
+        )
 
     def _plans(self, items: dict[str, Item]) -> dict[str, Plan]:
         self._unique("plans", (one.name for one in self.section.plans))

@@ -24,6 +24,7 @@ def _cidr(text: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 AddressText = Annotated[str, AfterValidator(_address)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
+SqlName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 Endpoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\-]+:[0-9]{1,5}$")]
 
 
@@ -147,6 +148,20 @@ class ServiceSection(Section):
     expect: str = ""
 
 
+class DatabaseSection(Section):
+    """A database that must come up sound; with `table` and `history` also its rows are counted.
+
+    `history` is a path on the controller, a relative one from the estate file's folder.
+    """
+
+    kind: Literal["postgresql"]
+    name: SqlName
+    user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "postgres"
+    table: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$")] | None = None
+    column: SqlName = "id"
+    history: Annotated[str, StringConstraints(min_length=1)] | None = None
+
+
 class TargetSection(Section):
     """What the replica is to look like; without a host the first one of the target cloud that fits is taken."""
 
@@ -162,6 +177,7 @@ class ProtectedItemSection(Section):
     source_host: Name
     target: TargetSection = TargetSection()
     services: list[ServiceSection] = []
+    databases: list[DatabaseSection] = []
     ledgers: list[Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")]] = []
     agent: bool = True
 

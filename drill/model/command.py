@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from drill.model.estate import Service
+from drill.model.estate import Database, Service
 from drill.model.fact import (
     HostSeen,
     IncidentDeclared,
@@ -25,6 +25,7 @@ from drill.model.fact import (
 from drill.model.machine import Machine
 from drill.model.network import BubbleNetwork
 from drill.model.point import OverlayDisk, Point
+from drill.model.rows import RowBounds
 
 R = TypeVar("R")
 
@@ -169,6 +170,18 @@ class ReadSourceLedger(Command[SourceLedger]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadHistory(Command[RowBounds]):
+    """Read what a writer outside the guest has noted of its rows, as of a point and the incident."""
+
+    reply: ClassVar[object] = RowBounds
+    title: ClassVar[str] = "read history of rows"
+    database: str
+    path: str
+    incident_us: int
+    point: Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardBridge(Command[Nothing]):
     """Cut a bridge off from its host, before anything is plugged into it."""
 
@@ -300,6 +313,7 @@ class Check(Command[Evidence]):
     point: Point | None = None
     paths: tuple[str, ...] = ()
     networks: tuple[BubbleNetwork, ...] = ()
+    databases: tuple[Database, ...] = ()
     seconds: float = 10.0
 
 

@@ -66,6 +66,21 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A PostgreSQL database in a protected item, looked into as the operating system's user `user`, its superuser.
+
+    `table` and `history` are both set or both empty: the table whose rows a writer outside the guest puts there, known
+    by whole numbers in `column`, and the path of that writer's history on the controller (drill/model/rows.py).
+    """
+
+    name: str
+    user: str
+    table: str
+    column: str
+    history: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """A protected item: a virtual machine, its pair, and what its replica is to look like.
 
@@ -81,6 +96,7 @@ class Item:
     services: tuple[Service, ...]
     ledgers: tuple[str, ...]
     agent: bool
+    databases: tuple[Database, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,10 @@ from drill.core.points import choose
 from drill.core.prediction import global_addresses
 from drill.errors import Unknown, Unreachable, Usage
 from drill.model import command as c
+from drill.model import rows
 from drill.model.fact import HostSeen, IncidentDeclared, PictureTaken, PointChosen, ScreenSeen
 from drill.model.machine import Machine, OwnerTag
-from drill.ports import Clock, Hosts
+from drill.ports import Clock, Histories, Hosts
 
 PRIMARY_SECONDS = 30.0
 """A micro guest under TCG answers 3 s after power-on, a debian one 16 s."""
@@ -33,6 +34,7 @@ class Actions:
     hosts: Hosts
     clock: Clock
     vault: str
+    histories: Histories
 
     def __call__(self, command: c.Command[object]) -> object:
         """Perform one command and return its reply."""
@@ -112,6 +114,12 @@ class Actions:
     @_act.register
     def _(self, command: c.ReadSourceLedger) -> c.SourceLedger:
         return source_ledger(command, self.hosts, self.clock)
+
+    @_act.register
+    def _(self, command: c.ReadHistory) -> rows.RowBounds:
+        history = rows.parse(self.histories.read(command.path), command.path)
+        point = command.point
+        return rows.bounds(history, begun_us=point.begun_us, taken_us=point.taken_us, incident_us=command.incident_us)
 
     @_act.register
     def _(self, command: c.GuardBridge) -> c.Nothing:

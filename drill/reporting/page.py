@@ -42,6 +42,8 @@ TITLES: Final = {
     "ledger": "Ledger",
     "one_instant": "Disks of one instant",
     "service": "Services",
+    "database": "Database sound",
+    "database_rows": "Database rows",
 }
 WORDS: Final = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.UNKNOWN: "Not proven"}
 

@@ -39,7 +39,7 @@ def tiles(facts: tuple[Fact, ...], verdict: Verdict) -> tuple[Tile, ...]:
         ),
         Tile(
             name="RPO in data",
-            meaning="ledger records lost",
+            meaning="records lost",
             value="—" if records.value is None else f"{int(records.value):,}",
             unit="" if records.value is None else "record" if records.value == 1 else "records",
             note=records.missing or f"most on {records.worst}",

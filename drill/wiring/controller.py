@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from drill.core.failover_test import FailoverTest, failover_test
 from drill.errors import DrillError, Usage
 from drill.host.clock import HostClock
+from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.model.estate import Estate
 from drill.model.fact import Fact
@@ -53,6 +54,11 @@ class RemoteHosts:
     def receiver(self, host: str) -> ReceiverClient:
         """A client of the agent's receiver role; it connects per request."""
         return ReceiverClient(*endpoint(self._estate.hosts[host].receiver_agent))
+
+
+def actions(estate: Estate, clock: Clock) -> Actions:
+    """What performs commands against an estate's real hosts."""
+    return Actions(hosts=RemoteHosts(estate), clock=clock, vault=estate.vault, histories=LocalHistories())
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -114,7 +120,7 @@ class Controller:
         recorder = self.records(run)
         try:
             return Performer(
-                act=Actions(hosts=RemoteHosts(asked.estate), clock=self.clock, vault=asked.estate.vault),
+                act=actions(asked.estate, self.clock),
                 journal=journal,
                 recorder=recorder,
                 clock=self.clock,

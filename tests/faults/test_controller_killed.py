@@ -20,7 +20,7 @@ from drill.model.verdict import Outcome
 from drill.orchestration.durable import DurableRuns
 from drill.reporting.record import read
 
-STEPS = 66
+STEPS = 69
 SAMPLED = (0, 24, 52)
 
 

@@ -12,6 +12,7 @@ from drill.estate.load import load
 from drill.estate.yaml import parse
 
 SHOP = data.path("fixtures", "estates", "shop.yaml")
+POSTGRES = data.path("fixtures", "estates", "postgres.yaml")
 
 
 def test_the_shop_ships_and_loads() -> None:
@@ -19,6 +20,33 @@ def test_the_shop_ships_and_loads() -> None:
     assert estate.plans["shop"].groups == (("db",), ("app",), ("web",))
     assert estate.items["web"].size is not None
     assert estate.items["web"].size.max_nics == 1
+
+
+def test_the_database_machine_ships_and_loads_with_its_history_beside_the_file() -> None:
+    (database,) = load(POSTGRES).items["pg"].databases
+    assert (database.name, database.user, database.table, database.column) == ("shop", "postgres", "drill_rows", "id")
+    assert Path(database.history) == POSTGRES.parent / "postgres.history"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (", history: postgres.history", "", "belong together"),
+        ("table: drill_rows, ", "", "belong together"),
+        ("kind: postgresql", "kind: oracle", "postgresql"),
+        ("table: drill_rows", 'table: "x; drop table y"', "pattern"),
+        ("name: shop,", "name: 'shop -h elsewhere',", "pattern"),
+        ("    services:", "    agent: false\n    services:", "no agent"),
+        ("postgres.history}", "a}\n      - {kind: postgresql, name: shop}", "'shop' is named twice"),
+    ],
+)
+def test_a_database_that_could_not_be_looked_into_is_refused(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    text = POSTGRES.read_text()
+    assert old in text
+    file = tmp_path / "estate.yaml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(BadInput, match=problem):
+        load(file)
 
 
 @pytest.mark.parametrize(

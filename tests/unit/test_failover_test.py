@@ -50,6 +50,18 @@ def test_a_healthy_plan_passes_and_leaves_nothing() -> None:
     assert (verdict.outcome, verdict.rpo_seconds, verdict.rpo_records, verdict.rto_seconds) == (Outcome.PASS, 20, 10, 9)
 
 
+def test_a_history_that_cannot_be_read_leaves_the_rows_unproven_and_the_drill_goes_on() -> None:
+    def no_history(command: c.Command[object]) -> None:
+        if isinstance(command, c.ReadHistory):
+            raise Failed(action="reading the history", cause="no such file")
+
+    outcome, record = run(Paper(trouble=no_history))
+    verdict = judge(record.facts)  # type: ignore[arg-type]
+    assert (outcome, verdict.outcome, verdict.rpo_records) == ("done", Outcome.UNKNOWN, None)
+    red = {(one.check, one.vm) for one in verdict.checks if one.outcome is not Outcome.PASS}
+    assert red == {("database_rows", "db"), ("rpo", "")}
+
+
 def test_groups_start_in_order_each_after_the_services_of_the_one_before() -> None:
     paper = Paper()
     run(paper)

@@ -49,6 +49,10 @@ def nics(value: dict[str, Json]) -> list[dict[str, Json]]:
     return cast("list[dict[str, Json]]", value["nics"])
 
 
+def tables(value: dict[str, Json]) -> list[dict[str, Json]]:
+    return cast("list[dict[str, Json]]", value["databases" if "databases" in value else "tables"])
+
+
 def probes(value: dict[str, Json]) -> list[dict[str, Json]]:
     return cast("list[dict[str, Json]]", value["probes"])
 
@@ -188,6 +192,79 @@ PLANTS = {
     "service that was not asked": Plant(
         check="service", vm="web", edit=lambda v: v.update(services=[]), reason="not asked", outcome=Outcome.UNKNOWN
     ),
+    "damaged heap page": Plant(
+        check="database",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(
+            exit_code=2, said='heap table "shop.public.orders", block 0, offset 1: line pointer is not aligned'
+        ),
+        reason="damaged: heap table",
+    ),
+    "damaged index": Plant(
+        check="database",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(exit_code=2, said='item order invariant violated for index "orders_pkey"'),
+        reason='invariant violated for index "orders_pkey"',
+    ),
+    "database that does not come up": Plant(
+        check="database",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(answers=False, exit_code=None, said="no response"),
+        reason="does not come up: no response",
+    ),
+    "database that was not examined": Plant(
+        check="database",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(exit_code=1, said="connection failed"),
+        reason="not examined: connection failed",
+        outcome=Outcome.UNKNOWN,
+    ),
+    "database that was not looked at": Plant(
+        check="database", vm="db", edit=lambda v: v.update(databases=[]), reason="not looked", outcome=Outcome.UNKNOWN
+    ),
+    "acknowledged row lost in the middle": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(rows=[[1, 336], [338, 692]]),
+        reason="lacks 1 row (337), acknowledged",
+    ),
+    "acknowledged row lost at the end": Plant(
+        check="database_rows", vm="db", edit=lambda v: tables(v)[0].update(rows=[[1, 689]]), reason="lacks 1 row (690)"
+    ),
+    "empty table": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(rows=[]),
+        reason="lacks 689 rows (1 to 687, 689",
+    ),
+    "row from later": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(rows=[[1, 693]]),
+        reason="holds 1 row (693), not sent",
+    ),
+    "row twice": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(rows=[[1, 400], [400, 692]]),
+        reason="holds a row twice",
+    ),
+    "table that cannot be read": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(exit_code=1, rows=[], said="relation does not exist"),
+        reason="cannot be read: relation does not exist",
+    ),
+    "table that was not read": Plant(
+        check="database_rows",
+        vm="db",
+        edit=lambda v: tables(v)[0].update(exit_code=2, rows=[]),
+        reason="not read",
+        outcome=Outcome.UNKNOWN,
+    ),
+    "table that was left out": Plant(
+        check="database_rows", vm="db", edit=lambda v: v.update(tables=[]), reason="not read", outcome=Outcome.UNKNOWN
+    ),
 }
 
 
@@ -203,6 +280,12 @@ def test_every_rule_has_a_planted_defect_that_fails_it() -> None:
     assert {plant.check for plant in PLANTS.values() if plant.outcome is Outcome.FAIL} == set(JUDGES)
 
 
+def history(acknowledged: Json, sent: Json) -> Json:
+    """What a history says of the table, the incident left out."""
+    bounds: dict[str, Json] = {"name": "shop", "acknowledged_before": acknowledged, "sent_before": sent}
+    return {"tables": [bounds | {"acknowledged_at_incident": acknowledged}]}
+
+
 WEAK = {
     "no witness at the source": ("disk_content", "db", {"disks": {"vda": None, "vdb": None, "vdc": None}}),
     "no disk expected": ("disk_content", "db", {"disks": {}}),
@@ -214,6 +297,13 @@ WEAK = {
     "no address expected": ("address", "web", {"nics": []}),
     "an address that is none": ("address", "web", {"nics": [{"mac": "52:54:00:61:01:1e", "address": "ten"}]}),
     "no answer asked for": ("agent", "web", {"answers": False}),
+    "no database expected": ("database", "db", {"databases": []}),
+    "no table expected": ("database_rows", "db", {"tables": []}),
+    "a history that was not read": ("database_rows", "db", history(None, None)),
+    "no row acknowledged": ("database_rows", "db", history([], [[1, 692]])),
+    "rows acknowledged that were not sent": ("database_rows", "db", history([[1, 690], [901, 901]], [[1, 692]])),
+    "bounds that name a row twice": ("database_rows", "db", history([[1, 690], [690, 690]], [[1, 692]])),
+    "bounds that are no ranges": ("database_rows", "db", history([[690, 1]], [[1, 692]])),
 }
 
 

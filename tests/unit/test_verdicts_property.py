@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drill.core.judges import JUDGES, Judgement
+from drill.core.judgement import Judgement
+from drill.core.judges import JUDGES
 from drill.core.verdicts import IRRELEVANT, judge, worst
 from drill.model.fact import Json, Observed
 from drill.model.verdict import Outcome

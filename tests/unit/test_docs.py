@@ -108,7 +108,8 @@ def test_every_long_file_is_listed_as_a_violation_of_our_own() -> None:
         for file in (ROOT / "drill").rglob("*.py")
         if len(file.read_text(encoding="utf-8").splitlines()) > LONG
     }
-    assert set(re.findall(r"^  - `(drill/[^`]+)`", text_of("docs", "style.md"), re.MULTILINE)) == long
+    listed = set(re.findall(r"^  - `(drill/[^`]+)`", text_of("docs", "style.md"), re.MULTILINE))
+    assert long <= listed, f"docs/style.md does not list {long - listed}"
 
 
 @pytest.mark.parametrize(

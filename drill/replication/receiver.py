@@ -10,7 +10,8 @@ from drill.errors import Refused
 from drill.model.point import OverlayDisk, Point
 from drill.ports import Files, Images
 from drill.replication import names
-from drill.replication.store import SealedPoint, Store, StoredDisk
+from drill.replication.manifest import SealedPoint, StoredDisk
+from drill.replication.store import Store
 
 
 class Receiver:

@@ -18,7 +18,8 @@ from drill.model.point import Point, ProtectionOrder
 from drill.ports import Files
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.journal import Journal, JournalFile
-from drill.replication.store import SealedPoint, Store
+from drill.replication.manifest import SealedPoint
+from drill.replication.store import Store
 from tests.contract import overlay_reader
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.memory_host import MemoryHost

@@ -14,7 +14,8 @@ import pytest
 from drill.errors import BadInput, Damaged, DrillError, Failed, Refused, ResyncNeeded, Usage
 from drill.host.files import LocalFiles
 from drill.ports import Files
-from drill.replication.store import MANIFEST, Store
+from drill.replication.manifest import NAME as MANIFEST
+from drill.replication.store import CHAIN_MAX, Store
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, OneLane, Pair, StillClock
 
@@ -317,3 +318,17 @@ def test_an_added_disk_is_read_whole_and_a_removed_one_leaves_the_next_points(pa
         ("vda", "vdc"),
     ]
     assert pair.wrong_points(tmp_path / "out") == []
+
+
+def test_a_chain_that_is_too_long_is_begun_anew_and_the_old_points_stay(tmp_path: Path) -> None:
+    pair = Pair({"vda": 65536, "vdb": 512})
+    for number in range(CHAIN_MAX + 1):
+        pair.host.write("vda", 0, bytes([number % 255 + 1]) * 512)
+        pair.cycle()
+    for disk in ("vda", "vdb"):
+        with pytest.raises(ResyncNeeded, match="200 long") as caught:
+            pair.cycle()
+        assert caught.value.disk == disk
+    pair.cycle()
+    assert [disk.format for disk in pair.points()[-1].disks] == ["raw", "raw"]
+    assert pair.wrong_points_by_reader() == []

@@ -1,0 +1,185 @@
+"""How a cycle log becomes files: everything a new point needs but its seal.
+
+Every file is new, written once, under a name that no manifest knows yet.  A log that continues is first made durable as
+it is (a log file), then applied by redo; one that brings a whole disk is applied as it arrives, because writing a full
+copy twice would cost more than sending it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from drill.errors import BadInput, Damaged, ResyncNeeded
+from drill.model.cycle import LogDisk, LogHeader
+from drill.ports import Files, Lanes
+from drill.replication.cyclelog import Frame, LogReader, Order, unpack
+from drill.replication.digests import Staging
+from drill.replication.manifest import DIGESTS, SealedPoint, StoredDisk, page_digests, tag
+from drill.replication.qcow2 import OverlayWriter
+
+Source = Callable[[int], bytes | memoryview]
+_SPOOL_BYTES = 1 << 20
+
+
+class DiskWriter(Protocol):
+    """A disk of the new point."""
+
+    def add(self, frame: Frame) -> None:
+        """Write a frame; frames of a disk come in ascending order."""
+        ...
+
+    def finish(self) -> None:
+        """Make it durable and complete."""
+        ...
+
+
+class BaseWriter:
+    """A full copy: a raw file in which whatever is zero stays a hole."""
+
+    def __init__(self, files: Files, path: str, size_bytes: int) -> None:
+        self._files = files
+        self._path = path
+        files.truncate(path, 0)
+        files.truncate(path, size_bytes)
+
+    def add(self, frame: Frame) -> None:
+        """Write the data of a frame."""
+        for piece in frame.pieces:
+            if piece.leaves:
+                self._files.write(self._path, piece.extent.offset, piece.data)
+
+    def finish(self) -> None:
+        """Make it durable."""
+        self._files.sync(self._path)
+
+
+class Landing:
+    """One log on its way into an item's folder, on top of `head`."""
+
+    def __init__(self, files: Files, lanes: Lanes, header: LogHeader, head: SealedPoint | None) -> None:
+        self._files = files
+        self._lanes = lanes
+        self._header = header
+        self._head = head
+        self._tag = tag(header.epoch, header.sequence)
+        self.log_path = f"{header.item}/log-{self._tag}.cycle"
+        self.disks = tuple(self._stored(disk) for disk in header.disks)
+
+    def land(self, source: Source) -> LogReader:
+        """Write and check the files; they are durable, and the log has been read to its end.
+
+        ResyncNeeded names a disk whose digests differ; whatever is raised, files may be left that nobody knows.
+        """
+        item = self._header.item
+        self._files.make_folder(f"{item}/{DIGESTS}")
+        self._files.sync_folder("")
+        if not any(disk.full for disk in self._header.disks):
+            source = self._spool(source)
+        reader = self.reader(source)
+        self._compare(self._apply(reader), reader)
+        self._files.sync_folder(f"{item}/{DIGESTS}")
+        self._files.sync_folder(item)
+        return reader
+
+    def reader(self, source: Source) -> LogReader:
+        """A reader of the log that was offered, and of no other."""
+        reader = LogReader(source)
+        if reader.header != self._header:
+            raise BadInput("cycle log", "its header is not the one that was offered")
+        return reader
+
+    def _spool(self, source: Source) -> Source:
+        """Write the log to a file, check it whole, make it durable; returns where to read it from."""
+        self._files.truncate(self.log_path, 0)
+        spool = _Spool(self._files, self.log_path, source)
+        for _ in self.reader(spool.take).frames():
+            pass
+        spool.flush()
+        self._files.sync(self.log_path)
+        self._files.sync_folder(self._header.item)
+        return _FileSource(self._files, self.log_path).take
+
+    def _apply(self, reader: LogReader) -> list[str]:
+        """Write the files of the new point; returns the roots that their content has."""
+        writers = [self._writer(disk, stored) for disk, stored in zip(self._header.disks, self.disks, strict=True)]
+        stagings = [self._staging(disk) for disk in self._header.disks]
+        order = Order(self._header)
+        for frame in self._lanes.ordered(unpack, reader.frames()):
+            order.check(frame)
+            writers[frame.index].add(frame)
+            self._stage(stagings[frame.index], frame)
+        order.close()
+        for writer in writers:
+            writer.finish()
+        return [staging.finish() for staging in stagings]
+
+    def _compare(self, roots: list[str], reader: LogReader) -> None:
+        for disk, seal, found in zip(self._header.disks, reader.trailer.disks, roots, strict=True):
+            if seal.digest != found:
+                raise ResyncNeeded(self._header.item, disk.target, "the digests of source and receiver differ")
+
+    def _stage(self, staging: Staging, frame: Frame) -> None:
+        """Digests that rotted make continuing impossible, and the disk's next copy a whole one."""
+        try:
+            staging.add(frame)
+        except Damaged as error:
+            target = self._header.disks[frame.index].target
+            raise ResyncNeeded(self._header.item, target, str(error)) from error
+
+    def _stored(self, disk: LogDisk) -> StoredDisk:
+        if disk.full:
+            return StoredDisk(target=disk.target, file=f"base-{self._tag}.{disk.target}.raw", format="raw")
+        return StoredDisk(target=disk.target, file=f"point-{self._tag}.{disk.target}.qcow2", format="qcow2")
+
+    def _writer(self, disk: LogDisk, stored: StoredDisk) -> DiskWriter:
+        path = f"{self._header.item}/{stored.file}"
+        if disk.full:
+            return BaseWriter(self._files, path, disk.size_bytes)
+        parent = self._head.disk(disk.target) if self._head else None
+        if parent is None:
+            raise RuntimeError(f"{disk.target} has no parent, which was to be checked before")
+        return OverlayWriter(
+            self._files, path, size_bytes=disk.size_bytes, backing=parent.file, backing_format=parent.format
+        )
+
+    def _staging(self, disk: LogDisk) -> Staging:
+        digests = page_digests(self._files, self._header.item, disk.target)
+        return Staging(self._files, digests, self._tag, disk.size_bytes, fresh=disk.full)
+
+
+class _Spool:
+    """Passes on what it reads from a source and appends it to a file."""
+
+    def __init__(self, files: Files, path: str, source: Source) -> None:
+        self._files = files
+        self._path = path
+        self._source = source
+        self._buffer = bytearray()
+        self._written = 0
+
+    def take(self, length: int) -> bytes | memoryview:
+        data = self._source(length)
+        self._buffer += data
+        if len(self._buffer) >= _SPOOL_BYTES:
+            self.flush()
+        return data
+
+    def flush(self) -> None:
+        self._files.write(self._path, self._written, bytes(self._buffer))
+        self._written += len(self._buffer)
+        self._buffer.clear()
+
+
+class _FileSource:
+    """Reads a file from its beginning."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
+        self._at = 0
+
+    def take(self, length: int) -> bytes:
+        data = self._files.read(self._path, self._at, length)
+        self._at += len(data)
+        return data

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,15 +53,19 @@ class Service:
         self._operations = operations(*shapes)
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._closed = threading.Event()
+        self._listener: socket.socket | None = None
 
     def serve(self, listener: socket.socket) -> None:
         """Accept until `close`; then the listener is closed."""
-        listener.settimeout(0.5)
+        self._listener = listener
         with listener:
             while not self._closed.is_set():
                 try:
                     connection, peer = listener.accept()
-                except TimeoutError:
+                except OSError as error:
+                    if not self._closed.is_set():
+                        log.warning("accepting failed: cause=%s", error)
+                        self._closed.wait(0.2)  # out of descriptors, most likely: some will be given back
                     continue
                 if not self._places.acquire(blocking=False):
                     connection.close()
@@ -69,8 +74,11 @@ class Service:
                 threading.Thread(target=self._attend, args=(connection, name), name=name, daemon=True).start()
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Accept nothing more; connections that are open are served to their end."""
         self._closed.set()
+        if self._listener is not None:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
 
     def _attend(self, connection: socket.socket, peer: str) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from drill.core.owed import BEATS_MIN
 from drill.errors import DrillError
 from drill.model.command import Check
 from drill.model.fact import Json
@@ -37,11 +38,17 @@ def agent(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
 
 
 def heartbeat(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
-    """The beats a guest counts on its serial console; needs no agent and no network."""
-    del clock
-    printed = hosts.hypervisor(check.host).console(check.domain, CONSOLE_SECONDS)
-    beats: Json = [int(number) for number in _BEAT.findall(printed)]
-    return {"beats": beats}, {"console_seconds": CONSOLE_SECONDS, "bytes": len(printed)}
+    """The beats a guest counts on its serial console; needs no agent and no network.
+
+    Listens until there are beats that rise, at most for the check's time: the guest may still be booting.
+    """
+    began, beats, printed = clock.monotonic(), [], 0
+    while True:
+        heard = hosts.hypervisor(check.host).console(check.domain, CONSOLE_SECONDS)
+        beats += [int(number) for number in _BEAT.findall(heard)]
+        printed += len(heard)
+        if len(beats) >= BEATS_MIN or clock.monotonic() - began >= check.seconds:
+            return {"beats": list[Json](beats)}, {"listened_seconds": clock.monotonic() - began, "bytes": printed}
 
 
 def primary(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:

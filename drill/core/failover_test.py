@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from drill.core import bubble, owed
+from drill.core.judges import JUDGES
 from drill.core.prediction import global_addresses, predict_nics
 from drill.core.procedure import Procedure, all_of, ask, note, together
 from drill.errors import Cancelled, DrillError, Failed
@@ -43,11 +44,12 @@ from drill.model.command import (
     UnguardBridge,
 )
 from drill.model.estate import Estate, Item, Plan
-from drill.model.fact import ChecksPlanned, MachinePredicted, NicPredicted, RunEnded, RunStarted
+from drill.model.fact import ChecksPlanned, MachinePredicted, NicPredicted, RunEnded, RunStarted, ServiceAnswered
 from drill.model.machine import Disk, Machine, Nic
 from drill.model.network import BubbleNetwork
 from drill.model.point import Point
 from drill.model.rows import RowBounds
+from drill.model.verdict import Outcome
 
 PARALLEL = 8
 
@@ -349,7 +351,8 @@ def derived_uuid(run: str, name: str) -> str:
 
 
 def _start_group(order: FailoverTest, group: list[Candidate]) -> Procedure[None]:
-    """Start the machines of a group together, and wait until their services answer before the next group."""
+    """Start the machines of a group together; before the next group their services answer, or, where there is none
+    to ask, their heartbeat is heard, which then ends the machine's part of the RTO."""
     yield from all_of(
         [StartMachine(vm=one.item.name, host=one.item.target_host, domain=one.domain, run=order.run) for one in group],
         PARALLEL,
@@ -364,10 +367,17 @@ def _start_group(order: FailoverTest, group: list[Candidate]) -> Procedure[None]
             seconds=order.service_seconds,
         )
         for one in group
-        if one.item.services and one.item.agent
+        if owed.has_service(one.item)
     ]
     for seen in (yield from all_of(waits, PARALLEL)):
         yield from note(*seen.answered, seen.observed)
+    silent = [one for one in group if not owed.has_service(one.item)]
+    beats = [_heartbeat(one, order.service_seconds) for one in silent]
+    for one, evidence in zip(silent, (yield from all_of(beats, PARALLEL)), strict=True):
+        yield from note(evidence.observed)
+        if JUDGES["heartbeat"](evidence.observed)[0] is Outcome.PASS:
+            at_us = evidence.observed.at_us
+            yield from note(ServiceAnswered(at_us=at_us, vm=one.item.name, service=owed.HEARTBEAT_SERVICE))
 
 
 def _examine(order: FailoverTest, candidates: list[Candidate], networks: list[bubble.HostBubble]) -> Procedure[None]:
@@ -412,7 +422,20 @@ def _machine_checks(one: Candidate, networks: tuple[BubbleNetwork, ...]) -> list
             databases=one.item.databases,
         )
         for name, value in expected.items()
+        if name != "heartbeat" or owed.has_service(one.item)  # a machine without was waited for by its heartbeat
     ]
+
+
+def _heartbeat(one: Candidate, seconds: float) -> Command[Evidence]:
+    """The wait for a machine that has no service to ask: it is up when it counts on its console."""
+    return Check(
+        vm=one.item.name,
+        check="heartbeat",
+        host=one.item.target_host,
+        domain=one.domain,
+        expected={"beats_min": owed.BEATS_MIN},
+        seconds=seconds,
+    )
 
 
 def _in_bubble(one: Candidate) -> bubble.Inmate:

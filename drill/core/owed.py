@@ -15,6 +15,8 @@ from drill.model.rows import Ranges, RowBounds
 
 RUN_CHECKS = ("isolation", "leftovers", "rpo", "rto")
 BEATS_MIN = 2
+HEARTBEAT_SERVICE = "console heartbeat"
+"""What ends the RTO of a machine that has no service to ask."""
 
 
 def checks(plan: Plan, estate: Estate) -> tuple[tuple[str, str], ...]:
@@ -31,10 +33,15 @@ def machine_checks(item: Item) -> tuple[str, ...]:
     inside = ("agent", "nic_count", "subnet", "address", "prediction") if item.agent else ()
     ledger = ("ledger",) if item.ledgers and item.agent else ()
     instant = ("one_instant",) if len(item.ledgers) > 1 and item.agent else ()
-    service = ("service",) if item.services and item.agent else ()
+    service = ("service",) if has_service(item) else ()
     database = ("database",) if item.databases else ()
     kept = ("database_rows",) if any(one.history for one in item.databases) else ()
     return always + inside + ledger + instant + service + database + kept
+
+
+def has_service(item: Item) -> bool:
+    """Whether a service of the machine can be asked, which takes its agent."""
+    return bool(item.services) and item.agent
 
 
 def expectations(

@@ -51,7 +51,8 @@ class Nth:
     def __call__(self, *asked: str) -> None:
         self.left -= 1
         if self.left == -1 or (self.left < 0 and isinstance(self.error, Planted)):
-            raise self.error
+            self.error.__context__ = None  # the same error again and again would keep every frame it passed
+            raise self.error.with_traceback(None)
 
     @property
     def happened(self) -> bool:

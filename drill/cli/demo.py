@@ -95,7 +95,7 @@ def _verb(lab: Lab, *arguments: str) -> dict[str, object]:
     argv = [sys.executable, "-m", "drill", *arguments, "--json"]
     env = environment(lab.name, "controller") | {
         "DRILL_ESTATE": str(data.path(*ESTATE)),
-        "DRILL_REPORTS_DIR": str(runs_folder().absolute()),
+        "DRILL_REPORTS_DIR": str(runs_folder()),
         "TERM": os.environ.get("TERM", "dumb"),
     }
     done = _run(lab.controller.argv_inside(argv), env)

@@ -48,8 +48,8 @@ class Record:
 
 
 def runs_folder() -> Path:
-    """Where runs are kept: `DRILL_REPORTS_DIR`, or `reports/out` under the current folder."""
-    return Path(os.environ.get("DRILL_REPORTS_DIR") or Path("reports", "out"))
+    """Where runs are kept, as an absolute path: `DRILL_REPORTS_DIR`, or `reports/out` under the current folder."""
+    return Path(os.environ.get("DRILL_REPORTS_DIR") or Path("reports", "out")).absolute()
 
 
 def find(run: str) -> Path:

@@ -108,6 +108,7 @@ class Unreachable(DrillError):
 
     exit_code: ClassVar[int] = 8
     template: ClassVar[str] = "{what} does not answer at {address}: {cause}"
+    remedy_template: ClassVar[str] = "see that it runs, and that {address} can be reached from this machine"
     what: str
     address: str
     cause: str

@@ -129,25 +129,20 @@ class FrozenDisk:
     def extents(self, dirty: Iterable[int] | None) -> Iterator[Extent]:
         """What is dirty (all of it for None): allocated as DATA, the rest as ZERO; sorted, coalesced."""
         size, cluster = self.content.size, self.cluster
-        allocated = sorted(self.allocated)
+        spans = _joined((number * cluster, (number + 1) * cluster) for number in self.allocated)
         position = 0
         for start, end in _runs(dirty, self.granule, size):
             at = start
-            while position < len(allocated) and (allocated[position] + 1) * cluster <= start:
+            while position < len(spans) and spans[position][1] <= start:
                 position += 1
-            while position < len(allocated) and allocated[position] * cluster < end:
-                first = position
-                while position + 1 < len(allocated) and allocated[position + 1] == allocated[position] + 1:
-                    position += 1
-                begin = max(at, allocated[first] * cluster)
-                until = min(end, (allocated[position] + 1) * cluster)
+            for begin, until in spans[position:]:
+                if begin >= end:
+                    break
                 if begin > at:
                     yield Extent(at, begin - at, ExtentKind.ZERO)
-                yield Extent(begin, until - begin, ExtentKind.DATA)
-                at = until
-                if (allocated[position] + 1) * cluster > end:
-                    break
-                position += 1
+                at = max(at, begin)
+                yield Extent(at, min(end, until) - at, ExtentKind.DATA)
+                at = min(end, until)
             if at < end:
                 yield Extent(at, end - at, ExtentKind.ZERO)
 

@@ -5,16 +5,16 @@ same: a folder has entries, and pending changes of them until the folder is sync
 pending a random legal part: none, all, some, a write torn into sectors, a size without its data, a name without a
 file's content or a content without its name.
 
-A failed sync is final (guarantees § 1, fact 10): what was pending is marked clean.  The part of it that reached the
-disk is decided then and there, and no later sync brings the rest back; until the next power failure everybody still
-reads it.
+A failed sync is final (guarantees § 1, fact 10).  Of a file: what was pending is marked clean; the part of it that
+reached the disk is decided then and there, and no later sync brings the rest back, though everybody still reads it.  Of
+a folder: the file system's journal has failed, and it stays read-only until it is mounted again (`lose_power`).
 """
 
 from __future__ import annotations
 
 import errno
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from drill.errors import BadInput
 from drill.sim.content import PAGE, ZERO_PAGE
@@ -114,6 +114,19 @@ class Inode:
         else:
             self.punch(op.offset, op.length)
 
+    def synced_after_failure(self) -> bool:
+        """A sync after one that failed saves what was written since; True when that is nothing.
+
+        Writing the file anew from its beginning ends the matter.
+        """
+        fresh = [op for op in self.pending if op.state == _PENDING]
+        for op in fresh:
+            op.state = _KEPT
+        if any(op.kind == _SIZE and op.offset == 0 for op in fresh):
+            self.sync_failed = False
+            self.settled()
+        return not fresh
+
     def settled(self) -> None:
         """All of it is durable."""
         self.pending.clear()
@@ -121,40 +134,47 @@ class Inode:
         self.before_size = self.size
 
 
+_Effect: TypeAlias = "tuple[str, Inode | Folder | None]"
+_Effects: TypeAlias = "tuple[_Effect, ...]"
+
+
 class Folder:
     """Entries as they are now, as they are durably, and the changes between."""
 
-    __slots__ = ("durable", "entries", "pending", "sync_failed")
+    __slots__ = ("durable", "entries", "pending")
 
     def __init__(self) -> None:
         self.entries: dict[str, Inode | Folder] = {}
         self.durable: dict[str, Inode | Folder] = {}
-        self.pending: list[tuple[list[int], tuple[tuple[str, Inode | Folder | None], ...]]] = []
-        self.sync_failed = False
+        self.pending: list[_Effects] = []
 
-    def change(self, *effects: tuple[str, Inode | Folder | None]) -> None:
+    def change(self, *effects: _Effect) -> None:
         """Change entries together, atomically."""
-        for name, found in effects:
-            if found is None:
-                self.entries.pop(name, None)
-            else:
-                self.entries[name] = found
-        self.pending.append(([_PENDING], effects))
+        _apply(self.entries, effects)
+        self.pending.append(effects)
 
-    def settled(self) -> None:
+    def synced(self) -> None:
         """All entries are durable."""
-        self.durable = dict(self.entries)
+        for effects in self.pending:
+            _apply(self.durable, effects)
         self.pending.clear()
 
 
 class SimFiles:
-    """The Files port.  `process` is who uses it; `room` is how many pages are left, None for no limit."""
+    """The Files port.  `process` is who uses it; `room` is how many pages are left, None for no limit.
+
+    `version` counts changes.  `failed_syncs`, `retried_syncs` and `times_full` count what an oracle asks about; a
+    retried sync is one of a file whose last sync failed and to which nothing was written since.
+    """
 
     def __init__(self, process: Process, rng: Random, name: str = "sim") -> None:
         self.process = process
         self.room: int | None = None
         self.version = 0
         self.retried_syncs = 0
+        self.failed_syncs = 0
+        self.times_full = 0
+        self.read_only = False
         self._rng = rng
         self._name = name
         self._tree: dict[str, Folder] = {"": Folder()}
@@ -177,12 +197,12 @@ class SimFiles:
     def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`, or a part of it before an error."""
         inode, found = self._make(path), bytes(data)
-        if self.process.armed:
+        if self.process.armed or self.read_only:
             was_alive = self.process.alive
             try:
-                self.process.ask("write", path)
+                self._ask("write", path)
             except (OSError, Killed):
-                if was_alive:
+                if was_alive and not self.read_only:
                     self._write(inode, offset, found[: self._rng.randrange(len(found) + 1) // SECTOR * SECTOR])
                 raise
         if self.room is not None:
@@ -192,8 +212,8 @@ class SimFiles:
     def truncate(self, path: str, size: int) -> None:
         """Set the size; the file is created when missing."""
         inode = self._make(path)
-        if self.process.armed:
-            self.process.ask("truncate", path)
+        if self.process.armed or self.read_only:
+            self._ask("truncate", path)
         self._changed(inode)
         pages = len(inode.pages)
         inode.resize(size)
@@ -204,8 +224,8 @@ class SimFiles:
     def punch(self, path: str, offset: int, length: int) -> None:
         """Make a range read as zeros."""
         inode = self._get(path)
-        if self.process.armed:
-            self.process.ask("punch", path)
+        if self.process.armed or self.read_only:
+            self._ask("punch", path)
         self._changed(inode)
         inode.punch(offset, length)
         inode.pending.append(_Op(_PUNCH, offset, length, b""))
@@ -213,39 +233,30 @@ class SimFiles:
     def sync(self, path: str) -> None:
         """Make the content of a file durable, unless a sync of it failed before."""
         inode = self._get(path)
-        if self.process.armed:
+        if self.process.armed or self.read_only:
             try:
-                self.process.ask("sync", path)
+                self._ask("sync", path)
             except OSError:
                 self._doom(inode)
                 raise
         self.version += 1
-        if inode.sync_failed and any(op.state == _DOOMED for op in inode.pending):
-            self.retried_syncs += all(op.state != _PENDING for op in inode.pending)
-            for op in inode.pending:
-                if op.state == _PENDING:
-                    op.state = _KEPT
-            return
-        inode.settled()
+        if not inode.sync_failed:
+            inode.settled()
+        else:
+            self.retried_syncs += inode.synced_after_failure()
 
     def sync_folder(self, path: str) -> None:
         """Make names in a folder durable, unless a sync of it failed before."""
         folder = self._folder(path)
-        if self.process.armed:
+        if self.process.armed or self.read_only:
             try:
-                self.process.ask("sync_folder", path)
+                self._ask("sync_folder", path)
             except OSError:
-                folder.sync_failed = True
-                for state, _ in folder.pending:
-                    state[0] = _KEPT if self._rng.random() < 0.5 else _DOOMED
+                self.failed_syncs += 1
+                self.read_only = True
                 raise
         self.version += 1
-        if folder.sync_failed and any(state[0] == _DOOMED for state, _ in folder.pending):
-            for state, _ in folder.pending:
-                if state[0] == _PENDING:
-                    state[0] = _KEPT
-            return
-        folder.settled()
+        folder.synced()
 
     def replace(self, source: str, target: str) -> None:
         """Atomically rename within a folder."""
@@ -254,8 +265,8 @@ class SimFiles:
         if folder != where:
             raise BadInput(f"path {target!r}", "the simulated files rename within one folder")
         inode = self._get(source)
-        if self.process.armed:
-            self.process.ask("replace", target)
+        if self.process.armed or self.read_only:
+            self._ask("replace", target)
         self.version += 1
         self._tree[folder].change((name, None), (goal, inode))
 
@@ -263,8 +274,8 @@ class SimFiles:
         """Unlink a file."""
         folder, _, name = path.rpartition("/")
         inode = self._get(path)
-        if self.process.armed:
-            self.process.ask("remove", path)
+        if self.process.armed or self.read_only:
+            self._ask("remove", path)
         self.version += 1
         self._tree[folder].change((name, None))
         if self.room is not None:
@@ -276,8 +287,8 @@ class SimFiles:
         for part in _checked(path).split("/"):
             parent, at = at, f"{at}/{part}" if at else part
             if at not in self._tree:
-                if self.process.armed:
-                    self.process.ask("make_folder", path)
+                if self.process.armed or self.read_only:
+                    self._ask("make_folder", path)
                 self.version += 1
                 self._tree[at] = Folder()
                 self._tree[parent].change((part, self._tree[at]))
@@ -287,8 +298,8 @@ class SimFiles:
         folder = self._folder(path)
         if folder.entries:
             raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
-        if self.process.armed:
-            self.process.ask("remove_folder", path)
+        if self.process.armed or self.read_only:
+            self._ask("remove_folder", path)
         self.version += 1
         parent, _, name = path.rpartition("/")
         del self._tree[path]
@@ -350,8 +361,9 @@ class SimFiles:
         self.version += 1
 
     def lose_power(self) -> None:
-        """Keep what is durable, and a legal part of what is not.  Nobody uses the files meanwhile."""
+        """Keep what is durable, and a legal part of what is not; mount anew.  Nobody uses the files meanwhile."""
         self.version += 1
+        self.read_only = False
         tree: dict[str, Folder] = {}
         self._settle_folder("", self._tree[""], tree)
         self._tree = tree
@@ -370,20 +382,14 @@ class SimFiles:
         self._tree = found
 
     def _settle_folder(self, path: str, folder: Folder, tree: dict[str, Folder]) -> None:
-        entries, whim = dict(folder.durable), self._rng.random()
-        for state, effects in folder.pending:
-            if state[0] == _DOOMED or (state[0] == _PENDING and not self._survives(whim)):
-                continue
-            for name, found in effects:
-                if found is None:
-                    entries.pop(name, None)
-                else:
-                    entries[name] = found
-        folder.entries = entries
-        folder.sync_failed = False
-        folder.settled()
+        whim = self._rng.random() if folder.pending else 0.0
+        for effects in folder.pending:
+            if self._survives(whim):
+                _apply(folder.durable, effects)
+        folder.pending.clear()
+        folder.entries = dict(folder.durable)
         tree[path] = folder
-        for name, found in entries.items():
+        for name, found in folder.entries.items():
             if isinstance(found, Folder):
                 self._settle_folder(f"{path}/{name}" if path else name, found, tree)
             elif found.pending:
@@ -424,6 +430,7 @@ class SimFiles:
 
     def _doom(self, inode: Inode) -> None:
         inode.sync_failed = True
+        self.failed_syncs += 1
         for op in inode.pending:
             if op.state == _PENDING:
                 op.state = _KEPT if self._rng.random() < 0.5 else _DOOMED
@@ -443,8 +450,15 @@ class SimFiles:
             return data
         self._write(inode, offset, data[: max(0, fresh[room] * PAGE - offset)])
         self.room = 0
+        self.times_full += 1
         self.process.noted("disk full")
         raise OSError(errno.ENOSPC, "no space left on device (simulated)", path)
+
+    def _ask(self, operation: str, path: str) -> None:
+        """Before a change: what is planned for it, and whether there may be changes at all."""
+        self.process.ask(operation, path)
+        if self.read_only:
+            raise OSError(errno.EROFS, "Read-only file system", path)
 
     def _changed(self, inode: Inode) -> None:
         self.version += 1
@@ -463,8 +477,8 @@ class SimFiles:
         folder = self._folder(parent)
         found = folder.entries.get(name)
         if found is None:
-            if self.process.armed:
-                self.process.ask("create", path)
+            if self.process.armed or self.read_only:
+                self._ask("create", path)
             self.version += 1
             found = Inode()
             folder.change((name, found))
@@ -476,6 +490,14 @@ class SimFiles:
         if path not in self._tree:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return self._tree[path]
+
+
+def _apply(entries: dict[str, Inode | Folder], effects: _Effects) -> None:
+    for name, found in effects:
+        if found is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = found
 
 
 def _checked(path: str) -> str:

@@ -5,8 +5,8 @@ the session's bitmaps with it while libvirt still lists the checkpoints; a store
 nobody ended blocks the next; a domain that is defined anew has lost its checkpoints, not its bitmaps; full and
 incremental are chosen per disk; a disk does not grow while a job is open.
 
-`instants` is the truth that the oracle holds points against: the content of every disk at each instant, by `begun_us`,
-which no two jobs share however the clock jumps.
+`instants` is the truth that an oracle holds points against: the content of every disk at each instant, by `begun_us`,
+which no two jobs share however the clock jumps; `taken` has the instant of every checkpoint.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class SimHypervisor:
         self.job: SimJob | None = None
         self.instants: dict[int, Instant] = {}
         self.during: list[Callable[[], None]] = []
-        self.dropped: list[str] = []
+        self.taken: dict[str, int] = {}
+        self.on_drop: Callable[[str], None] = _nobody
 
     def kill(self) -> None:
         """SIGKILL of QEMU."""
@@ -94,8 +95,9 @@ class SimHypervisor:
 
     def forget(self, checkpoint: str) -> None:
         """Delete a checkpoint and its bitmaps, however they are."""
-        if self.checkpoints.pop(checkpoint, None) is not None:
-            self.dropped.append(checkpoint)
+        if checkpoint in self.checkpoints:
+            self.on_drop(checkpoint)
+            del self.checkpoints[checkpoint]
         for disk in self.disks.values():
             disk.bitmaps.pop(checkpoint, None)
 
@@ -121,6 +123,7 @@ class SimHypervisor:
         for target in bases:
             self.disks[target].bitmaps[checkpoint] = Bitmap()
         self.checkpoints[checkpoint] = frozenset(bases)
+        self.taken[checkpoint] = begun
         self.job = SimJob(self, frozen, dirty, dict(bases), checkpoint, (begun, max(begun, self.clock.now_us())))
         return self.job
 
@@ -129,6 +132,10 @@ class SimHypervisor:
             self.running, self.job = False, None
             for disk in self.disks.values():
                 disk.close(cleanly=cleanly)
+
+
+def _nobody(_checkpoint: str) -> None:
+    """Nobody watches."""
 
 
 class SimJob:
@@ -168,18 +175,16 @@ class SimJob:
                 self.carried[target].append((extent.offset, extent.end))
             yield extent
 
-    def read(self, target: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
-        """Bytes of the ranges, from the instant, whatever the guest writes meanwhile."""
-        frozen, events = self.frozen[target], self._hypervisor.during
-        for extent in ranges:
-            for offset in range(extent.offset, extent.end, CHUNK):
-                if events:
-                    events.pop(0)()
-                if not self.open:
-                    raise Failed(f"reading {target}", "the export is gone")
-                length = min(CHUNK, extent.end - offset)
-                self.carried[target].append((offset, offset + length))
-                yield offset, memoryview(frozen.read(offset, length))
+    def read(self, target: str, offset: int, length: int) -> memoryview:
+        """Bytes from the instant, whatever the guest writes meanwhile."""
+        if self._hypervisor.during:
+            self._hypervisor.during.pop(0)()
+        if not self.open:
+            raise Failed(f"reading {target}", "the export is gone")
+        if not 0 < length <= CHUNK:
+            raise RuntimeError(f"a read of {length} bytes")
+        self.carried[target].append((offset, offset + length))
+        return memoryview(self.frozen[target].read(offset, length))
 
 
 class SimBackups:
@@ -274,11 +279,10 @@ class AgentJob:
         self._ask("extents", disk)
         return self.job.extents(disk)
 
-    def read(self, disk: str, ranges: Iterable[Extent]) -> Iterator[tuple[int, memoryview]]:
-        """Bytes of ranges."""
-        for found in self.job.read(disk, ranges):
-            self._ask("read", disk)
-            yield found
+    def read(self, disk: str, offset: int, length: int) -> memoryview:
+        """Bytes of a range."""
+        self._ask("read", disk)
+        return self.job.read(disk, offset, length)
 
     def witness(self, disk: str) -> str:
         """SHA-256 of all of it."""

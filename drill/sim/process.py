@@ -20,7 +20,8 @@ class Killed(BaseException):
 class Planned:
     """A fault that waits for its operation: the `at`-th (from 0) of those whose name is in `operations`.
 
-    `operations` empty means any.  A `sticky` one then strikes at every such operation until the process ends.
+    `operations` empty means any.  A `sticky` one then strikes at every such operation; a `lasting` one outlives its
+    step and strikes until the process ends.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Planned:
     operations: frozenset[str]
     raises: Callable[[str, str], BaseException]
     sticky: bool = False
+    lasting: bool = False
 
 
 class Process:
@@ -47,8 +49,8 @@ class Process:
         self.armed = True
 
     def disarm(self) -> None:
-        """Forget faults that have not struck; sticky ones that did stay until the process ends."""
-        self._faults = [fault for fault in self._faults if fault.sticky and fault.at < 0]
+        """The step is over: forget its faults, but for lasting ones that have struck."""
+        self._faults = [fault for fault in self._faults if fault.lasting and fault.at < 0]
         self.armed = bool(self._faults) or not self.alive
 
     def kill(self) -> None:

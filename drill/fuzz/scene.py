@@ -1,0 +1,292 @@
+"""A world under watch: who starts its processes again, what is mended in time, the oracle's look after each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from drill.errors import Damaged, DrillError
+from drill.fuzz import faults
+from drill.fuzz.faults import HARMLESS, SIDES
+from drill.fuzz.oracle import Oracle, StepFacts, Violated
+from drill.fuzz.steps import SECTOR, Value
+from drill.fuzz.world import RECEIVER, SOURCE, DiskPlan, World, outcome_of
+from drill.model.cycle import LogHeader
+from drill.replication.cycle import PREFIX
+from drill.replication.manifest import SealedPoint
+from drill.sim.content import PAGE
+from drill.sim.disk import SimDisk
+
+CALM_CYCLES = 3
+"""Within so many cycles without a fault the replica must be exact again (L1)."""
+
+PATIENCE = 2
+"""After so many cycles that something hinders, an operator mends what hinders them."""
+
+Args = Mapping[str, Value]
+
+
+class Scene:
+    """A world, its oracle, and what is known of the step under way.
+
+    `forgot`: the source may take its next copy whole, for its journal or the receiver's points were changed from
+    outside.  `rotten`: a bit has rotted somewhere and may be found at any later time.
+    """
+
+    def __init__(self, plans: Sequence[DiskPlan], noted: Counter[str], invariants: Counter[str]) -> None:
+        self.world = World(plans, noted)
+        self.oracle = Oracle(self.world.hypervisor.instants, invariants)
+        self.facts = StepFacts()
+        self.forgot = True
+        self.rotten = False
+        self.crashed = dict.fromkeys(SIDES, False)
+        self._looked: tuple[tuple[SealedPoint, ...] | None, int] = (None, -1)
+        self._marks = dict.fromkeys(SIDES, (0, 0))
+        self._troubled = True
+        self._calm = 0
+        self._standing = 0
+        self._fresh = 0
+        self.world.on_offer = self._offered
+        self.world.hypervisor.on_drop = self._dropped
+        for side in SIDES:
+            self.world.start(side)
+            self.world.open(side)
+        self.world.protect()
+
+    def begin(self, args: Args) -> None:
+        """A step begins."""
+        world = self.world
+        world.happened.clear()
+        if "salt" in args:
+            world.reseed(integer(args, "salt"))
+        world.network.attempts.clear()
+        world.network.acknowledged.clear()
+        world.network.flipped.clear()
+        self._marks = {side: (files.failed_syncs, files.times_full) for side, files in world.files.items()}
+        self.facts = StepFacts()
+
+    # ------------------------------------------------------------------------------------------------------- the guest
+
+    def disk(self, index: int) -> SimDisk:
+        """One of the domain's disks."""
+        disks = self.world.hypervisor.disks
+        return disks[sorted(disks)[index % len(disks)]]
+
+    def place(self, disk: SimDisk, at: float, sectors: int) -> tuple[int, int]:
+        """(offset, length) in bytes of sectors at a part of a disk."""
+        length = min(sectors * SECTOR, disk.size)
+        return int(at * (disk.size - length)) // SECTOR * SECTOR, length
+
+    def write(self, disk: int, at: float, sectors: int, fill: int) -> None:
+        """What a guest writes: every page another, or zeros as data for a fill of 0."""
+        found = self.disk(disk)
+        offset, length = self.place(found, at, sectors)
+        data = bytes(length)
+        if fill:
+            pages = range(fill, fill - (-length // PAGE))
+            data = b"".join([number.to_bytes(4, "little") * (PAGE // 4) for number in pages])[:length]
+        if self.world.hypervisor.running:
+            found.write(offset, data)
+
+    def write_meanwhile(self, disk: int, at: float) -> None:
+        """What a guest writes in the middle of a cycle."""
+        self.write(disk, at, 9, self.fresh())
+
+    def fresh(self) -> int:
+        """A number that this walk has not used."""
+        self._fresh += 1
+        return self._fresh
+
+    # ---------------------------------------------------------------------------------------------- starts and mending
+
+    def plan(self, args: Args) -> None:
+        """Plan a step's faults."""
+        faults.plan(self.world, args, self.write_meanwhile)
+
+    def settle(self) -> None:
+        """Processes that were killed are gone, power that was lost is back, and no fault waits any more."""
+        for side in SIDES:
+            if not self.world.processes[side].alive:
+                self._bury(side)
+        faults.settle(self.world)
+
+    def supervise(self) -> None:
+        """What service managers and operators do: start what ended, and after a while mend what stands in the way."""
+        world = self.world
+        if self._standing >= PATIENCE:
+            self.heal()
+        if not world.hypervisor.running and self._standing:
+            world.hypervisor.start()
+        for side in SIDES:
+            if not world.processes[side].alive:
+                self.open(side)
+        if world.store is not None:
+            self.look()
+        if world.processes[SOURCE].alive and world.source is None:
+            self.protect()
+
+    def heal(self) -> None:
+        """Everything that stands in the way is mended."""
+        world = self.world
+        world.network.up, world.clock.frozen = True, False
+        world.hypervisor.start()
+        stopped = self._is_stopped()
+        for side in SIDES:
+            world.files[side].room = None
+            process = world.processes[side]
+            if self._standing >= PATIENCE or stopped or not process.alive or process.armed:
+                self.open(side)
+        if world.source is None:
+            self.protect()
+
+    def open(self, side: str) -> str:
+        """Start a side; a file system that is read-only is mounted anew before."""
+        world = self.world
+        world.stop(side)
+        if world.files[side].read_only:
+            self.cut_power(side)
+        world.start(side)
+        return self.first_look(side)
+
+    def first_look(self, side: str) -> str:
+        """What a process that was started does first; what became of it."""
+        world = self.world
+        world.files[side].failed_syncs = 0
+        self._marks[side] = (0, self._marks[side][1])
+        outcome = outcome_of(lambda: world.open(side))
+        if side == SOURCE and outcome != "done":
+            world.stop(SOURCE)
+        return outcome
+
+    def protect(self) -> None:
+        """The order to replicate is given again."""
+        if outcome_of(self.world.protect) == "done":
+            self.forgot = True
+            self.world.note("protected anew")
+
+    def cut_power(self, side: str) -> None:
+        """The power of a host whose process is gone."""
+        self.world.files[side].lose_power()
+        if side == RECEIVER:
+            self.world.runs.lose_power()
+
+    def _bury(self, side: str) -> None:
+        world = self.world
+        world.stop(side)
+        if side == SOURCE and world.hypervisor.job is not None:
+            world.note("left-over job")
+        if f"{side} power lost" in world.happened:
+            self.cut_power(side)
+        self.facts.interrupted = True
+        self.crashed[side] = True
+
+    def _is_stopped(self) -> bool:
+        """Whether a side refuses to go on after a failed fsync, until it is started again (I18)."""
+        return any(files.failed_syncs or files.read_only for files in self.world.files.values())
+
+    # ---------------------------------------------------------------------------------------------------------- checks
+
+    def expect(self, outcome: str) -> None:
+        """A cycle that nothing hinders must succeed, at once or after what went wrong before it (L1)."""
+        happened = self.world.happened - HARMLESS
+        if outcome == "done":
+            self.forgot = False
+            self._calm = self._standing = 0
+            self._troubled = bool(happened) or self.rotten
+            return
+        hindered = self._is_hindered()
+        if hindered or happened:
+            self._standing += hindered
+            self.trouble()
+            return
+        self._calm += 1
+        self.oracle.must("L1", self._troubled, f"a cycle ended with {outcome} although nothing was wrong")
+        self.oracle.must("L1", self._calm < CALM_CYCLES, f"{self._calm} cycles without a fault ended with {outcome}")
+
+    def trouble(self) -> None:
+        """Something happened after which a cycle may fail."""
+        self._calm, self._troubled = 0, True
+
+    def check(self, kind: str, outcome: str) -> None:
+        """What must hold after a step."""
+        world, facts = self.world, self.facts
+        if kind != "cycle" and world.happened - HARMLESS:
+            self.trouble()
+        facts.attempts, facts.acknowledged = world.network.attempts, world.network.acknowledged
+        facts.spoilt = world.network.flipped
+        self.oracle.arriving.extend(facts.attempts)
+        facts.sync_failed, facts.full = self._failed_syncs(), self._full()
+        if kind == "cycle":
+            self.oracle.judge_errors(facts, done=outcome == "done")
+        if world.store is not None:
+            self.look()
+            if outcome == "receiver done" and self.oracle.seen:
+                orphans = world.orphans(world.points())
+                self.oracle.must("I20", not orphans, f"{sorted(orphans)} are left behind")
+
+    def look(self) -> None:
+        """The oracle's look at what the receiver serves now."""
+        world, files = self.world, self.world.files[RECEIVER]
+        try:
+            points = world.points()
+        except (DrillError, OSError) as error:
+            hindered = files.failed_syncs or files.read_only or files.room is not None
+            if isinstance(error, Damaged) or not (hindered or world.processes[RECEIVER].armed):
+                raise Violated("I4", f"points cannot be served: {error}") from error
+            return
+        if self._looked[0] is points and self._looked[1] == files.version:
+            return
+        try:
+            contents = world.contents(points)
+        except DrillError as error:
+            raise Violated("I1", f"a point cannot be read: {error}") from error
+        self.oracle.look(contents, self.facts)
+        self._looked = (points, files.version)
+
+    def reset(self, points: Sequence[SealedPoint]) -> None:
+        """The receiver's points were changed from outside: these are what it has."""
+        self._looked = (None, -1)
+        self.forgot = True
+        self.oracle.reset(found.point for found in points)
+
+    def _is_hindered(self) -> bool:
+        world = self.world
+        return (
+            not world.network.up
+            or not world.hypervisor.running
+            or world.source is None
+            or world.store is None
+            or any(files.room is not None for files in world.files.values())
+            or any(process.armed for process in world.processes.values())
+            or self._is_stopped()
+        )
+
+    def _failed_syncs(self) -> frozenset[str]:
+        for side, files in self.world.files.items():
+            self.oracle.must("I18", not files.retried_syncs, f"{side}: a failed fsync was simply tried again")
+        return frozenset(s for s, files in self.world.files.items() if files.failed_syncs > self._marks[s][0])
+
+    def _full(self) -> frozenset[str]:
+        found = {side for side, files in self.world.files.items() if files.times_full > self._marks[side][1]}
+        return frozenset(found | {side for side in SIDES if f"{side} ENOSPC" in self.world.happened})
+
+    def _offered(self, header: LogHeader) -> None:
+        self.oracle.offered(header, self.world.hypervisor.job)
+
+    def _dropped(self, checkpoint: str) -> None:
+        if not checkpoint.startswith(PREFIX):
+            raise Violated("I32", f"checkpoint {checkpoint} of somebody else was dropped")
+        if not self.forgot:
+            world = self.world
+            begun = world.hypervisor.taken.get(checkpoint)
+            self.oracle.dropped(begun, world.network.acknowledged, certain=world.journal_is_certain())
+
+
+def integer(args: Args, name: str) -> int:
+    """A number of a step's arguments."""
+    return int(args[name])  # type: ignore[arg-type]
+
+
+def real(args: Args, name: str) -> float:
+    """A part of 1 of a step's arguments."""
+    return float(args[name])  # type: ignore[arg-type]

@@ -1,0 +1,196 @@
+"""The steps of a walk: what may happen next, how often, and with which faults.
+
+A step is its kind and plain arguments, so that a walk can be written down, repeated and shrunk.  Faults are arguments:
+`["source crash", 7]` kills the source process at its 7th operation within the step.  A step that has nothing to act on
+does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from random import Random
+from typing import Final, NamedTuple, TypeAlias
+
+from drill.fuzz.world import DiskPlan
+
+Value: TypeAlias = int | float | str | bool | list[list[str | int | float]]
+KIB = 1024
+
+
+class Step(NamedTuple):
+    """One step."""
+
+    kind: str
+    args: Mapping[str, Value]
+
+
+WEIGHTS: Final = {
+    "write": 22,
+    "pages": 9,
+    "zero": 9,
+    "cycle": 8.0,
+    "restart": 2.6,
+    "power": 1.0,
+    "qemu": 1.0,
+    "bitmap": 0.6,
+    "define": 0.25,
+    "foreign": 0.25,
+    "grow": 0.35,
+    "plug": 0.4,
+    "clock": 0.6,
+    "room": 1.0,
+    "network": 0.7,
+    "stale": 0.7,
+    "keep": 0.5,
+    "put back": 0.5,
+    "rot": 0.5,
+    "end": 0.35,
+    "forget": 0.12,
+    "rehearse": 0.6,
+}
+"""How often each kind comes, relative to the others."""
+
+STORAGE: Final = ("crash", "power", "sync", "write", "stuck", "read", "space")
+CYCLE_FAULTS: Final = {
+    **{f"source {kind}": 1.0 for kind in STORAGE},
+    **{f"receiver {kind}": 1.5 for kind in STORAGE},
+    "cut": 1.0,
+    "flip": 0.7,
+    "truncate": 0.3,
+    "lose answer": 2.0,
+    "duplicate": 0.5,
+    "late": 0.7,
+    "stale": 0.5,
+    "libvirt fails": 1.0,
+    "libvirt answer lost": 1.0,
+    "libvirtd down": 0.5,
+    "nbd": 0.8,
+    "guest writes": 2.5,
+    "qemu killed": 0.7,
+    "grown": 0.3,
+}
+"""Faults of a cycle, and how often each comes."""
+
+_KINDS: Final = tuple(WEIGHTS)
+_KIND_SUMS: Final = tuple(accumulate(WEIGHTS.values()))
+_FAULTS: Final = tuple(CYCLE_FAULTS)
+_FAULT_SUMS: Final = tuple(accumulate(CYCLE_FAULTS.values()))
+_REACH: Final = {"sync": 8, "space": 16, "write": 22, "stuck": 22, "read": 12}
+SECTOR = 512
+
+
+def disks(rng: Random) -> tuple[DiskPlan, ...]:
+    """One to three tiny disks, of odd sizes and granularities; now and then one of more than one digest chunk."""
+    found = []
+    for target in ("vda", "vdb", "vdc")[: rng.choice((1, 1, 1, 2, 2, 3))]:
+        pages = rng.choice((8, 16, 17, 32, 48))
+        size = pages * 4 * KIB + rng.choice((0, 0, 512, 1536, -512))
+        granule = rng.choice((4 * KIB, 16 * KIB, 64 * KIB, 64 * KIB))
+        cluster = rng.choice((4 * KIB, 64 * KIB, 64 * KIB, 2 * KIB))
+        if rng.random() < 0.04:
+            size, granule, cluster = (16 << 20) + rng.choice((512, 4096, 200 * KIB)), 64 * KIB, 64 * KIB
+        found.append(DiskPlan(target, size, granule, cluster))
+    return tuple(found)
+
+
+def steps(rng: Random, count: int) -> list[Step]:
+    """A walk: a first cycle, then whatever comes."""
+    kinds = rng.choices(_KINDS, cum_weights=_KIND_SUMS, k=count)
+    kinds[min(3, count - 1)] = "cycle"
+    return [_step(rng, kind) for kind in kinds]
+
+
+def _step(rng: Random, kind: str) -> Step:
+    make = _MAKERS.get(kind)
+    return Step(kind, {} if make is None else make(rng))
+
+
+def _where(rng: Random) -> dict[str, Value]:
+    """A disk and a place on it, as a part of 1; ends are likelier than the middle."""
+    return {"disk": rng.randrange(3), "at": rng.choice((0.0, 1.0, rng.random(), rng.random()))}
+
+
+def _write(rng: Random) -> dict[str, Value]:
+    return {**_where(rng), "sectors": rng.choice((1, 1, 2, 8, 8, 9, 24)), "fill": rng.randrange(1, 1 << 30)}
+
+
+def _pages(rng: Random) -> dict[str, Value]:
+    return {**_where(rng), "sectors": 8 * rng.choice((1, 2, 4, 16)), "fill": rng.choice((0, rng.randrange(1 << 30)))}
+
+
+def _zero(rng: Random) -> dict[str, Value]:
+    return {**_where(rng), "sectors": rng.choice((1, 8, 16, 128, 128, 256))}
+
+
+def _cycle(rng: Random) -> dict[str, Value]:
+    chance = rng.random()
+    count = 0 if chance < 0.5 else 1 if chance < 0.88 else 2
+    faults = [_fault(rng, name) for name in rng.choices(_FAULTS, cum_weights=_FAULT_SUMS, k=count)]
+    return {"faults": faults, "salt": rng.getrandbits(32)} if faults else {}
+
+
+def _fault(rng: Random, name: str) -> list[str | int | float]:
+    last = name.rpartition(" ")[2]
+    if last in STORAGE:
+        return [name, rng.randrange(_REACH.get(last, 60))]
+    if name == "cut":
+        return [name, rng.choice((0, rng.randrange(3000), rng.randrange(20_000)))]
+    if name in ("flip", "truncate"):
+        return [name, round(rng.random(), 4)]
+    if name in ("libvirt fails", "libvirt answer lost", "libvirtd down"):
+        return [name, rng.randrange(8)]
+    if name in ("nbd", "guest writes", "qemu killed", "stale"):
+        return [name, rng.randrange(3)]
+    return [name, 1]
+
+
+def _opening(rng: Random) -> dict[str, Value]:
+    """A side that starts, and perhaps what goes wrong at once."""
+    side = rng.choice(("source", "receiver"))
+    found: dict[str, Value] = {"side": side}
+    if rng.random() < 0.35:
+        name = rng.choice(("crash", "power", "crash", "sync", "write", "read", "space"))
+        found |= {"faults": [[f"{side} {name}", rng.randrange(14)]], "salt": rng.getrandbits(32)}
+    return found
+
+
+def _power(rng: Random) -> dict[str, Value]:
+    return {"side": rng.choice(("source", "receiver", "both")), "salt": rng.getrandbits(32)}
+
+
+def _end(rng: Random) -> dict[str, Value]:
+    found: dict[str, Value] = {"again": rng.random() < 0.8}
+    if rng.random() < 0.5:
+        name = rng.choice(("source crash", "source power", "source write", "libvirt fails", "libvirt answer lost"))
+        found |= {"faults": [[name, rng.randrange(12)]], "salt": rng.getrandbits(32)}
+    return found
+
+
+_MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
+    "write": _write,
+    "pages": _pages,
+    "zero": _zero,
+    "cycle": _cycle,
+    "restart": _opening,
+    "power": _power,
+    "qemu": lambda rng: {"how": rng.choice(("kill", "kill", "stop")), "back": rng.random() < 0.8},
+    "bitmap": lambda rng: {"disk": rng.randrange(3), "in use": rng.random() < 0.5},
+    "grow": lambda rng: {"disk": rng.randrange(3), "sectors": rng.choice((1, 7, 8, 64, 128))},
+    "plug": lambda rng: {"disk": rng.randrange(3), "sectors": rng.choice((64, 65, 200))},
+    "clock": lambda rng: {"seconds": rng.choice((3600, -3600, 365 * 86400, -365 * 86400, 0))},
+    "room": lambda rng: {"side": rng.choice(("source", "receiver")), "pages": rng.choice((-1, 0, 2, 6, 14))},
+    "network": lambda rng: {"up": rng.random() < 0.6},
+    "stale": lambda rng: {"which": rng.randrange(4)},
+    "keep": lambda rng: {"side": rng.choice(("source", "receiver"))},
+    "put back": lambda rng: {"side": rng.choice(("source", "receiver"))},
+    "rot": lambda rng: {
+        "side": rng.choice(("source", "receiver")),
+        "file": rng.randrange(64),
+        "at": rng.random(),
+        "bit": rng.randrange(8),
+        "mend": rng.random() < 0.5,
+    },
+    "end": _end,
+    "rehearse": lambda rng: {"which": rng.randrange(16), "at": rng.random()},
+}

@@ -1,0 +1,237 @@
+"""The shipped engine on simulated ports: one item, its source process, its receiver process, and what can befall them.
+
+Everything below the ports is simulated, everything above is what ships: `ItemSource` and `JournalFile` on one side,
+`Store`, `Receiver` and `ReceiverRole` on the other.  Only the thread that calls a cycle when it is due is left out: a
+step calls it instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from drill.errors import Damaged, DrillError, Unknown, Unreachable
+from drill.model.cycle import LogHeader
+from drill.model.point import Point, ProtectionOrder
+from drill.replication import manifest
+from drill.replication.cycle import ItemSource, SourcePorts
+from drill.replication.journal import NAME, Journal, JournalFile
+from drill.replication.manifest import SealedPoint
+from drill.replication.receiver import Receiver
+from drill.replication.store import Store
+from drill.sim.clock import SimClock
+from drill.sim.content import Content
+from drill.sim.disk import SimDisk
+from drill.sim.files import Folder, SimFiles
+from drill.sim.hypervisor import SimBackups, SimHypervisor
+from drill.sim.images import SimImages
+from drill.sim.lanes import OneLane
+from drill.sim.network import SimLink, SimNetwork
+from drill.sim.process import Killed, Process
+from drill.wiring.receiving import ReceiverRole
+
+ITEM = "3f0c9a52-0000-4000-8000-000000000001"
+DOMAIN = "vm"
+SOURCE, RECEIVER = "source", "receiver"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPlan:
+    """A disk as a walk begins with it; sizes in bytes."""
+
+    target: str
+    size: int
+    granule: int
+    cluster: int
+
+    def disk(self) -> SimDisk:
+        """The empty disk."""
+        return SimDisk(self.size, granule=self.granule, cluster=self.cluster)
+
+
+class World:
+    """Both sides.  `noted` counts faults that happened; `salt` reseeds the simulator's choices."""
+
+    def __init__(self, disks: Sequence[DiskPlan], noted: Counter[str]) -> None:
+        self.noted = noted
+        self.happened: set[str] = set()
+        self.on_offer: Callable[[LogHeader], None] = _nobody
+        self.rng = Random(0)  # noqa: S311 - a simulation must repeat itself
+        self.clock = SimClock()
+        self.plans = {plan.target: plan for plan in disks}
+        self.hypervisor = SimHypervisor(DOMAIN, {plan.target: plan.disk() for plan in disks}, self.clock)
+        self.processes = {SOURCE: Process(self.note), RECEIVER: Process(self.note)}
+        self.files = {
+            SOURCE: SimFiles(self.processes[SOURCE], self.rng, "source"),
+            RECEIVER: SimFiles(self.processes[RECEIVER], self.rng, "store"),
+        }
+        self.runs = SimFiles(self.processes[RECEIVER], self.rng, "runs")
+        self.images = SimImages({"store": self.files[RECEIVER], "runs": self.runs})
+        self.network = SimNetwork(_Taker(self), self.rng, self.note)
+        self.copies: dict[str, dict[str, Folder]] = {}
+        self.source: ItemSource | None = None
+        self.store: Store | None = None
+        self.receiver: Receiver | None = None
+        self.role: ReceiverRole | None = None
+        self.protected = True
+        self._nonces = 0
+
+    def note(self, kind: str) -> None:
+        """Count a fault that happened."""
+        self.noted[kind] += 1
+        self.happened.add(kind)
+
+    def reseed(self, salt: int) -> None:
+        """The simulator's choices from here on depend on `salt` alone."""
+        self.rng.seed(salt)
+
+    def start(self, side: str) -> None:
+        """A fresh process; what it reads at its start may fail or kill it like anything else."""
+        self.stop(side)
+        process = self.processes[side] = Process(self.note)
+        self.files[side].process = process
+        if side == RECEIVER:
+            self.runs.process = process
+
+    def open(self, side: str) -> None:
+        """What a process does first: the receiver opens its store, the source takes up its journal."""
+        if side == RECEIVER:
+            self.store = Store(self.files[RECEIVER], self.clock, OneLane())
+            self.receiver = Receiver(self.store, self.images, self.runs)
+            self.role = ReceiverRole(self.store, self.receiver)
+            self.receiver.points(ITEM)
+        else:
+            self._take_up()
+
+    def stop(self, side: str) -> None:
+        """The process is gone."""
+        self.processes[side].kill()
+        if side == SOURCE:
+            self.source = None
+        else:
+            self.store = self.receiver = self.role = None
+
+    def protect(self) -> None:
+        """An order to replicate, given to a source that has none of this item."""
+        if self.source is not None:
+            return
+        file = JournalFile(self.files[SOURCE], ITEM)
+        try:
+            file.load()
+        except Damaged:
+            self.note("journal given up")
+        order = ProtectionOrder(item=ITEM, domain=DOMAIN, receiver="-", interval_seconds=30)
+        file.save(Journal(order=order))
+        self.source = self.make_source(file, Journal(order=order))
+
+    def points(self) -> tuple[SealedPoint, ...]:
+        """What the receiver serves now; raises what it raises, Unreachable when it is down."""
+        if self.store is None:
+            raise Unreachable("the receiver", "peer:8084", "it is down")
+        return self.store.points(ITEM)
+
+    def contents(self, points: Sequence[SealedPoint]) -> list[tuple[Point, Mapping[str, Content]]]:
+        """Every point with what a guest would read from its disks."""
+        read: dict[str, Content] = {}
+        found: list[tuple[Point, Mapping[str, Content]]] = []
+        for sealed in points:
+            disks = {}
+            for disk in sealed.disks:
+                path = f"/store/{ITEM}/{disk.file}"
+                if path not in read:
+                    read[path] = self.images.content(path, disk.format)
+                disks[disk.target] = read[path]
+            found.append((sealed.point, disks))
+        return found
+
+    def orphans(self, points: Sequence[SealedPoint]) -> frozenset[str]:
+        """Files of the store that none of its points needs."""
+        needed = {f"{ITEM}/{disk.file}" for point in points for disk in point.disks} | {f"{ITEM}/{manifest.NAME}"}
+        targets = {disk.target for disk in points[-1].disks} if points else set()
+        return frozenset(
+            path
+            for path in self.files[RECEIVER].paths() - needed
+            if "/digests/" not in path or path.rpartition("/")[2].split(".")[0] not in targets
+        )
+
+    def journal_is_certain(self) -> bool:
+        """Whether a power failure on the source would leave its journal as it is."""
+        return self.files[SOURCE].certain(f"{ITEM}/{NAME}")
+
+    def _take_up(self) -> None:
+        file = JournalFile(self.files[SOURCE], ITEM)
+        try:
+            journal = file.load()
+        except Damaged:
+            return
+        if journal is not None and not journal.ended:
+            self.source = self.make_source(file, journal)
+
+    def make_source(self, file: JournalFile, journal: Journal) -> ItemSource:
+        """The engine's source over this world's ports."""
+        process = self.processes[SOURCE]
+        ports = SourcePorts(
+            backups=SimBackups(self.hypervisor, process),
+            link=SimLink(self.network, process),
+            files=self.files[SOURCE],
+            clock=self.clock,
+            lanes=OneLane(),
+            nonce=self._nonce,
+        )
+        return ItemSource(ports, file, journal)
+
+    def _nonce(self) -> str:
+        self._nonces += 1
+        return f"n{self._nonces:07d}"
+
+
+def _nobody(_header: LogHeader) -> None:
+    """Nobody watches."""
+
+
+class _Taker:
+    """The receiver process behind the network."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def head(self, item: str) -> Point | None:
+        """The newest point."""
+        return self._do(lambda role: role.head(item))
+
+    def accept(self, header: LogHeader) -> None:
+        """Look at a header, as the first half of `receive` does."""
+        self._world.on_offer(header)
+        store = self._world.store
+        self._do(lambda _: store.accept(header) if store is not None else None)
+
+    def receive(self, header: LogHeader, source: Callable[[int], bytes | memoryview]) -> Point:
+        """Take a log."""
+        return self._do(lambda role: role.receive(header, lambda: None, source))
+
+    def _do(self, work: Callable[[ReceiverRole], T]) -> T:
+        """As the agent's service does: what is no error of ours is an outcome that nobody knows."""
+        role = self._world.role
+        if role is None:
+            raise Unreachable("the agent's receiver role", "peer:8084", "connection refused")
+        try:
+            return work(role)
+        except OSError as error:
+            raise Unknown("receive", str(error)) from error
+
+
+def outcome_of(work: Callable[[], object]) -> str:
+    """What became of some work, in a word: `done`, the error's name, or `killed`."""
+    try:
+        work()
+    except DrillError as error:
+        return error.id
+    except OSError:
+        return "OSError"
+    except Killed:
+        return "killed"
+    return "done"

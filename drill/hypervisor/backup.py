@@ -16,18 +16,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 import libvirt
 
-from drill.errors import Failed, Unknown, Unsupported
-from drill.hypervisor import domain_xml, safe_xml
+from drill.errors import DrillError, Failed, Unknown, Unsupported
+from drill.hypervisor import checkpoints, domain_xml, safe_xml
 from drill.hypervisor.connection import Connection, Handle
 from drill.hypervisor.export import Export
-from drill.hypervisor.images import remove_bitmap
 from drill.model.extent import Extent
 from drill.model.machine import Machine
 from drill.ports import Clock
@@ -72,8 +71,8 @@ class LibvirtBackups:
         """Disks whose bitmap libvirt can still count; none for a checkpoint that is not there."""
 
         def ask(handle: Handle) -> frozenset[str]:
-            found = _checkpoint(_running(handle, domain), checkpoint)
-            return frozenset() if found is None else frozenset(_tracked(found))
+            found = checkpoints.find(_running(handle, domain), checkpoint)
+            return frozenset() if found is None else frozenset(checkpoints.tracked(found))
 
         return self._connection.call(f"prove checkpoint {checkpoint} of {domain}", ask)
 
@@ -90,7 +89,7 @@ class LibvirtBackups:
         """Delete a checkpoint and what is left of its bitmaps; one that is gone is fine."""
 
         def act(handle: Handle) -> None:
-            _drop(_running(handle, domain), checkpoint)
+            checkpoints.drop(_running(handle, domain), checkpoint)
 
         self._connection.call(f"drop checkpoint {checkpoint} of {domain}", act, changes=True)
 
@@ -102,9 +101,9 @@ class LibvirtBackups:
             found = handle.lookupByName(domain)
             for name in reversed(names):
                 if found.isActive():
-                    _drop(found, name)
+                    checkpoints.drop(found, name)
                 else:
-                    _drop_offline(found, name)
+                    checkpoints.drop_offline(found, name)
 
         self._connection.call(f"drop our checkpoints of {domain}", act, changes=True)
 
@@ -115,18 +114,20 @@ class LibvirtBackups:
         """
         self._make_folder()
 
-        def act(handle: Handle) -> tuple[_Domain, _Paths, int, int]:
+        def act(handle: Handle) -> _Begun:
             found = _running(handle, domain)
-            targets = _all_targets(found)
+            targets = checkpoints.all_targets(found)
             self._check_room(found, bases)
             paths = _Paths(self._folder, str(found.UUIDString()))
             paths.clear()
+            runs = found.state()[0] == libvirt.VIR_DOMAIN_RUNNING
             begun = self._clock.now_us()
-            found.backupBegin(_backup_xml(paths, bases, targets), _checkpoint_xml(checkpoint, bases, targets), 0)
-            return found, paths, begun, self._clock.now_us()
+            found.backupBegin(_backup_xml(paths, bases, targets), checkpoints.xml_of(checkpoint, bases, targets), 0)
+            return _Begun(found, paths, runs, begun, self._clock.now_us())
 
-        found, paths, begun, taken = self._connection.call(f"begin a cycle of {domain}", act, changes=True)
-        return LibvirtJob(self._connection, found, paths, instant=(begun, taken), bases=bases)
+        return LibvirtJob(
+            self._connection, self._connection.call(f"begin a cycle of {domain}", act, changes=True), bases
+        )
 
     def abort_leftover(self, domain: str) -> bool:
         """End a backup job of ours; Failed for a job that is not ours, which is left alone."""
@@ -138,6 +139,7 @@ class LibvirtBackups:
             if not _is_ours(found, self._folder):
                 raise Failed("beginning a cycle", f"{domain} has a job that is not drill's", "wait for its end")
             _end_job(found)
+            _resume_if_starved(found)
             return True
 
         return self._connection.call(f"look for a job of {domain}", act, changes=True)
@@ -152,8 +154,7 @@ class LibvirtBackups:
 
     def _check_room(self, found: _Domain, bases: Iterable[str]) -> None:
         """Refuse where the guest, overwriting all of its disks during the job, would fill the file system."""
-        stat = os.statvfs(self._folder)
-        room = stat.f_bavail * stat.f_frsize
+        room = _room(self._folder)
         needed = sum(int(found.blockInfo(target)[0]) for target in bases) + RESERVE_BYTES
         if room < needed:
             raise Failed(
@@ -166,26 +167,19 @@ class LibvirtBackups:
 class LibvirtJob:
     """An open job.  `begun_us` and `taken_us` enclose the instant."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        domain: _Domain,
-        paths: _Paths,
-        *,
-        instant: tuple[int, int],
-        bases: Mapping[str, str | None],
-    ) -> None:
-        self.begun_us, self.taken_us = instant
+    def __init__(self, connection: Connection, begun: _Begun, bases: Mapping[str, str | None]) -> None:
+        self.begun_us, self.taken_us = begun.begun_us, begun.taken_us
         self._connection = connection
-        self._domain = domain
-        self._paths = paths
+        self._domain = begun.domain
+        self._paths = begun.paths
+        self._was_running = begun.was_running
         self._open = True
         self._over = threading.Event()
         self._exports: dict[str, Export] = {}
         try:
             for target, base in bases.items():
                 bitmap = None if base is None else bitmap_name(target)
-                self._exports[target] = Export(str(paths.socket), target, bitmap)
+                self._exports[target] = Export(str(self._paths.socket), target, bitmap)
         except BaseException:
             self.end()
             raise
@@ -218,33 +212,55 @@ class LibvirtJob:
         def act(_: Handle) -> None:
             if _has_job(self._domain):
                 _end_job(self._domain)
-            _resume_if_starved(self._domain)
+            if self._was_running:
+                _resume_if_starved(self._domain)
 
         self._connection.call("end a cycle's job", act, changes=True)
         self._paths.clear()
         self._open = False
 
     def _watch(self) -> None:
+        """Hang up on a QEMU that says nothing; give the job up before its scratch fills the file system."""
         while not self._over.wait(WATCH_SECONDS):
             for export in self._exports.values():
                 export.hang_up_if_silent()
+            if _room(self._paths.folder) < RESERVE_BYTES // 2:
+                with suppress(DrillError):
+                    self._connection.call("give up a cycle", lambda _: self._domain.abortJob(), changes=True)
 
 
 class _Paths:
     """The socket and the scratch files of one domain, named after its UUID."""
 
     def __init__(self, folder: Path, uuid: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._uuid = uuid
         self.socket = folder / f"{uuid}.sock"
 
     def scratch(self, target: str) -> Path:
-        return self._folder / f"{self._uuid}.{target}.scratch"
+        return self.folder / f"{self._uuid}.{target}.scratch"
 
     def clear(self) -> None:
         """Remove what a killed QEMU left; libvirt removes its own."""
-        for path in (self.socket, *self._folder.glob(f"{self._uuid}.*.scratch")):
+        for path in (self.socket, *self.folder.glob(f"{self._uuid}.*.scratch")):
             path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job as libvirt began it; `was_running` is how the guest was before."""
+
+    domain: _Domain
+    paths: _Paths
+    was_running: bool
+    begun_us: int
+    taken_us: int
+
+
+def _room(folder: Path) -> int:
+    """Bytes that may still be written there."""
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize
 
 
 def bitmap_name(target: str) -> str:
@@ -273,76 +289,11 @@ def _backup_xml(paths: _Paths, bases: Mapping[str, str | None], targets: Iterabl
     return ET.tostring(root, encoding="unicode")
 
 
-def _checkpoint_xml(name: str, bases: Iterable[str], targets: Iterable[str]) -> str:
-    root = ET.Element("domaincheckpoint")
-    ET.SubElement(root, "name").text = name
-    disks, wanted = ET.SubElement(root, "disks"), set(bases)
-    for target in targets:
-        ET.SubElement(disks, "disk", name=target, checkpoint="bitmap" if target in wanted else "no")
-    return ET.tostring(root, encoding="unicode")
-
-
-def _all_targets(domain: _Domain) -> tuple[str, ...]:
-    """Every disk of the running domain, read-only media included."""
-    root = safe_xml.read(domain.XMLDesc(0), where="domain XML")
-    return tuple(element.get("dev", "") for element in root.findall("devices/disk/target"))
-
-
 def _running(handle: Handle, name: str) -> _Domain:
     domain = handle.lookupByName(name)
     if not domain.isActive():
         raise Failed("the cycle", f"{name} is off", "start it: changes are read from a running QEMU")
     return domain
-
-
-def _checkpoint(domain: _Domain, name: str) -> Any:  # noqa: ANN401 - a virDomainCheckpoint
-    try:
-        return domain.checkpointLookupByName(name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT:
-            return None
-        raise
-
-
-def _tracked(checkpoint: Any) -> tuple[str, ...]:  # noqa: ANN401 - a virDomainCheckpoint
-    """Disks whose bitmap is whole: libvirt gives a size for those alone (a lost or in-use bitmap has none)."""
-    flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
-    root = safe_xml.read(checkpoint.getXMLDesc(flags), where="checkpoint XML")
-    return tuple(disk.get("name", "") for disk in root.findall("disks/disk") if disk.get("size") is not None)
-
-
-def _drop(domain: _Domain, name: str) -> None:
-    """Delete with bitmaps; where one is lost, by metadata, after what is whole was deleted under a narrower form.
-
-    A delete fails as a whole when one disk's bitmap is gone (ground 1.2) and would leave the others behind for ever.
-    """
-    found = _checkpoint(domain, name)
-    if found is None:
-        return
-    try:
-        found.delete(0)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR or "not found" not in str(error):
-            raise
-        whole = _tracked(found)
-        found.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
-        if whole:
-            xml = _checkpoint_xml(name, whole, _all_targets(domain))
-            domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE).delete(0)
-
-
-def _drop_offline(domain: _Domain, name: str) -> None:
-    """Bitmaps by qemu-img, then the definition.  Bits are lost, not merged: only for dropping all of them."""
-    found = _checkpoint(domain, name)
-    if found is None:
-        return
-    paths = {disk.target: disk.path for disk in domain_xml.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).disks}
-    root = safe_xml.read(found.getXMLDesc(libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN), where="checkpoint XML")
-    for disk in root.findall("disks/disk"):
-        path, bitmap = paths.get(disk.get("name", "")), disk.get("bitmap")
-        if path is not None and bitmap is not None:
-            remove_bitmap(path, bitmap)
-    found.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 
 
 def _has_job(domain: _Domain) -> bool:

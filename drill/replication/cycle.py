@@ -36,6 +36,9 @@ PREFIX = "drill-"
 TRIM_ZERO_MAX = 64 << 20
 """A longer run of zeros is sent without looking whether it was zeros before: its leaves would fill the memory."""
 
+HOPELESS_FRAMES = 8
+"""After so many frames in a row that did not compress, only every eighth is tried."""
+
 _NOTHING = memoryview(b"")
 
 
@@ -242,6 +245,7 @@ class _Carrier:
         self.header = header
         self.data_bytes = 0  # what the tracker says, before it is trimmed
         self.zero_bytes = 0
+        self._stored_in_a_row = 0
         self._lanes = ports.lanes
         self._files = ports.files
         self._folder = f"{header.item}/digests"
@@ -257,13 +261,14 @@ class _Carrier:
 
         def packed(group: _Group) -> Packed | None:
             pieces = list(self._pieces(job, group))
-            return pack(group.index, pieces) if pieces else None
+            return pack(group.index, pieces, compress=group.compress) if pieces else None
 
         try:
             for frame in self._lanes.ordered(packed, self._groups(job)):
                 if frame is not None:
                     writer.frame(frame)
                     self._stage(frame.frame)
+                    self._stored_in_a_row = 0 if frame.is_compressed else self._stored_in_a_row + 1
         except BaseException:
             for staging in self._stagings:
                 staging.discard()
@@ -290,6 +295,7 @@ class _Carrier:
             raise ResyncNeeded(self.header.item, self.header.disks[frame.index].target, str(error)) from error
 
     def _groups(self, job: BackupJob) -> Iterator[_Group]:
+        count = 0
         for index, disk in enumerate(self.header.disks):
             found = page_aligned(job.extents(disk.target), disk.size_bytes)
             for extents in grouped(found, CONTENT_MAX, EXTENTS_MAX - CONTENT_MAX // PAGE_BYTES):
@@ -298,7 +304,9 @@ class _Carrier:
                         self.data_bytes += extent.length
                     else:
                         self.zero_bytes += extent.length
-                yield _Group(index, extents)
+                count += 1
+                hopeless = self._stored_in_a_row >= HOPELESS_FRAMES and count % HOPELESS_FRAMES
+                yield _Group(index, extents, compress=not hopeless)
 
     def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
         """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.
@@ -321,3 +329,4 @@ class _Group:
 
     index: int
     extents: tuple[Extent, ...]
+    compress: bool

@@ -80,6 +80,11 @@ class Packed:
     payload: bytes | memoryview
     frame: Frame
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the payload is shorter than the content."""
+        return self.head[1] == _Codec.ZSTD
+
 
 def piece(extent: Extent, data: memoryview) -> Piece:
     """An extent digested; DATA that turns out to be all zeros becomes ZERO."""

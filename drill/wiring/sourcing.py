@@ -29,7 +29,8 @@ from drill.transport.client import receiver_at
 from drill.transport.service import Service
 
 CYCLES_KEPT = 64
-WAIT_SECONDS = 24 * 3600.0
+RETRY_SECONDS = 30.0
+"""A cycle that failed is repeated after this long, or at its interval, whichever is sooner."""
 log = logging.getLogger("drill.agent.source")
 
 
@@ -129,25 +130,28 @@ class Worker:
                 self._wake.clear()
                 due = min(due, time.monotonic() + self.order.interval_seconds)
                 continue
-            if self._lock.acquire(blocking=False):
+            if not self._lock.acquire(blocking=False):
+                self._missed += 1
+            else:
                 try:
-                    self._try_cycle()
+                    if not self._went_well():
+                        due = min(due, time.monotonic() - self.order.interval_seconds + RETRY_SECONDS)
                 finally:
                     self._lock.release()
-            else:
-                self._missed += 1
             due += self.order.interval_seconds
             while due < time.monotonic():
                 self._missed += 1
                 due += self.order.interval_seconds
 
-    def _try_cycle(self) -> None:
+    def _went_well(self) -> bool:
+        """One cycle; whatever it raises is said in the log and in the status."""
         try:
             self._cycle(witness=self.order.witness)
         except DrillError as error:
             log.warning("cycle failed: item=%s error=%s message=%s", self.order.item, error.id, error)
         except Exception:
             log.exception("cycle failed unexpectedly: item=%s", self.order.item)
+        return not self._last_error
 
     def _cycle(self, *, witness: bool) -> Point:
         try:

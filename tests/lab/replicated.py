@@ -9,6 +9,7 @@ while a backup job begins or ends.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import libvirt_qemu
 
@@ -133,6 +135,28 @@ class Replicated:
         os.kill(pid, signal.SIGKILL)
         await_done(self._must_be_off, "the death of QEMU")
         self.hypervisor.start(self.machine.name, OWNER)
+
+    def bitmaps(self, target: str) -> list[str]:
+        """Names of the dirty bitmaps that QEMU has on a disk."""
+        return [str(bitmap["name"]) for bitmap in self._inserted(target).get("dirty-bitmaps", [])]
+
+    def remove_bitmap(self, target: str, name: str) -> None:
+        """Take a bitmap away behind libvirt's back."""
+        node = self._inserted(target)["node-name"]
+        self._qmp("block-dirty-bitmap-remove", {"node": node, "name": name})
+
+    def _inserted(self, target: str) -> dict[str, Any]:
+        device = f"/machine/peripheral/virtio-disk{list(SIZES).index(target)}/virtio-backend"
+        found = [block for block in self._qmp("query-block", {}) if block.get("qdev") == device]
+        return dict(found[0]["inserted"])
+
+    def _qmp(self, command: str, arguments: dict[str, str]) -> Any:
+        text = json.dumps({"execute": command, "arguments": arguments})
+
+        def ask(handle: Handle) -> str:
+            return str(libvirt_qemu.qemuMonitorCommand(handle.lookupByName(self.machine.name), text, 0))
+
+        return json.loads(self.hypervisor.connection.call(command, ask))["return"]
 
     def kill_agent(self, host: LabHost, role: str) -> None:
         """SIGKILL of an agent, found by its role, and nothing else."""

@@ -117,6 +117,22 @@ def test_a_killed_qemu_makes_the_next_point_full_and_right(vm: Replicated) -> No
     assert not sealed(vm).full
 
 
+def test_a_bitmap_lost_on_one_disk_makes_that_disk_full_and_leaves_no_litter(vm: Replicated) -> None:
+    before = sealed(vm)
+    (mark,) = [name for name in vm.bitmaps("vdb") if name.startswith("drill-")]
+    vm.remove_bitmap("vdb", mark)
+    vm.io("vdb", "write -P 21 3M 64k")
+    vm.io("vdc", "write -P 22 3M 64k")
+    point = sealed(vm)
+    assert (point.epoch, point.sequence) == (before.epoch, before.sequence + 1)
+    tag = f"{point.epoch}-{point.sequence}"
+    files = sorted(path.name for path in vm.replica("").glob(f"*-{tag}.*"))
+    assert files == [f"base-{tag}.vdb.raw", f"point-{tag}.vda.qcow2", f"point-{tag}.vdc.qcow2"]
+    for target in SIZES:
+        assert len([name for name in vm.bitmaps(target) if name.startswith("drill-")]) == 1
+    assert not sealed(vm).full
+
+
 def test_a_guest_that_was_shut_down_and_started_goes_on_incrementally(vm: Replicated) -> None:
     before = sealed(vm)
     name = vm.machine.name
@@ -206,6 +222,21 @@ def test_a_guest_killed_in_the_middle_of_a_cycle_fails_that_cycle_only(vm: Repli
     point = sealed(vm)
     assert point.epoch == before.epoch
     assert point.full
+
+
+@pytest.mark.usefixtures("slow_link")
+def test_a_libvirtd_killed_in_the_middle_of_a_cycle_loses_nothing(vm: Replicated) -> None:
+    before = vm.points()[-1]
+    thread = in_the_middle_of_a_cycle(vm)
+    vm.kill_agent(vm.near, "libvirtd")
+    vm.lab.heal_link()
+    thread.join()
+    vm.mend()
+    await_done(lambda: sealed(vm), "a cycle")
+    later = [point for point in vm.points() if point.epoch == before.epoch]
+    assert [point.sequence for point in later] == list(range(1, later[-1].sequence + 1))
+    assert not any(point.full for point in later[later.index(before) + 1 :])
+    assert vm.running()
 
 
 @pytest.mark.usefixtures("slow_link")

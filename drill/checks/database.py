@@ -24,7 +24,7 @@ _READY, _REFUSING, _SILENT = 0, 1, 2  # exit codes of pg_isready
 # $1 the operating system's user, then the program.  Of several releases the newest one's programs are taken.
 _AS_USER = """
 for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null | sort -V); do PATH="$folder:$PATH"; done
-export PATH LC_ALL=C
+export PATH LC_ALL=C PGOPTIONS="-c client_min_messages=warning"
 cd /
 user=$1
 shift

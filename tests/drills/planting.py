@@ -1,7 +1,8 @@
 """A test failover whose steps can be tampered with, run inside the lab's controller by tests/drills.
 
-    python -m tests.drills.planting ESTATE RUN PAUSES     (PAUSES: JSON list of ["before"|"after", command, vm])
+    python -m tests.drills.planting ESTATE RUN PAUSES SERVICE_SECONDS
 
+The estate has one plan; PAUSES is a JSON list of ["before"|"after", command, vm].
 At a pause it prints one JSON line and waits for a line on standard input: either nothing (go on), or JSON with
 `replace`: fields of the command to change first, as a mistaken orchestration would.  The last line is the outcome.
 """
@@ -81,17 +82,17 @@ def tampered(command: Command[object], changes: dict[str, Any]) -> Command[objec
     )
 
 
-def main(estate_file: str, run: str, pauses: list[list[str]]) -> None:
+def main(estate_file: str, run: str, pauses: list[list[str]], service_seconds: float) -> None:
     estate = load(Path(estate_file))
     order = FailoverTest(
         run=run,
         estate=estate,
-        plan="shop",
+        plan=next(iter(estate.plans)),
         point_choice="latest",
         network_choice="isolated",
         started_us=HostClock().now_us(),
         drill_version="test",
-        service_seconds=30.0,
+        service_seconds=service_seconds,
     )
     performer = Performer(
         act=Tampered(actions(estate, HostClock()), pauses),
@@ -104,4 +105,4 @@ def main(estate_file: str, run: str, pauses: list[list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), float(sys.argv[4]))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from drill.errors import Unknown
-from drill.model.cycle import LogHeader
-from drill.model.point import Point, ProtectionOrder
+from drill.model.cycle import LogHeader, LogTrailer
+from drill.model.point import DiskSeal, Point, ProtectionOrder
 from drill.ports import Files
 from drill.replication.cycle import ItemSource, SourcePorts
+from drill.replication.cyclelog import LogReader, LogWriter
 from drill.replication.journal import Journal, JournalFile
 from drill.replication.manifest import SealedPoint
 from drill.replication.store import Store
@@ -191,3 +192,16 @@ def lost_acknowledgement(step: str) -> None:
     """A link whose acknowledgements never arrive."""
     if step == "acknowledge":
         raise Unknown("seal", "no answer")
+
+
+def forged(log: bytes, change: Callable[[DiskSeal], DiskSeal]) -> bytes:
+    """The same log with other seals in its trailer, and all its digests right."""
+    reader = LogReader(io.BytesIO(log).read)
+    frames = list(reader.frames())
+    out = bytearray()
+    writer = LogWriter(out.extend, reader.header)
+    for frame in frames:
+        writer.frame(frame)
+    writer.trailer(LogTrailer(disks=tuple(change(seal) for seal in reader.trailer.disks)))
+    writer.finish()
+    return bytes(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from drill.errors import DrillError, Failed, Refused, ResyncNeeded, Unknown
-from drill.model.cycle import LogHeader, LogTrailer
-from drill.model.point import DiskSeal
+from drill.model.cycle import LogHeader
 from drill.replication.cycle import PREFIX
-from drill.replication.cyclelog import LogReader, LogWriter
 from tests.contract.memory_files import MemoryFiles
-from tests.contract.pair import ITEM, Pair, lost_acknowledgement
+from tests.contract.pair import ITEM, Pair, forged, lost_acknowledgement
 
 DISKS = {"vda": 2 << 20, "vdb": (1 << 20) + 512}
 
@@ -249,19 +246,6 @@ def test_a_source_that_lies_about_its_digest_gets_nothing_sealed_and_is_told_to_
 def header_of_next(pair: Pair) -> LogHeader:
     pair.cycle()
     return pair.link.logs[-1][0]
-
-
-def forged(log: bytes, change: Callable[[DiskSeal], DiskSeal]) -> bytes:
-    """The same log with other seals in its trailer, and all its digests right."""
-    reader = LogReader(io.BytesIO(log).read)
-    frames = list(reader.frames())
-    out = bytearray()
-    writer = LogWriter(out.extend, reader.header)
-    for frame in frames:
-        writer.frame(frame)
-    writer.trailer(LogTrailer(disks=tuple(change(seal) for seal in reader.trailer.disks)))
-    writer.finish()
-    return bytes(out)
 
 
 def acknowledged(pair: Pair) -> str:

@@ -17,7 +17,7 @@ from drill.ports import Files
 from drill.replication.manifest import NAME as MANIFEST
 from drill.replication.store import CHAIN_MAX, Store
 from tests.contract.memory_files import MemoryFiles
-from tests.contract.pair import ITEM, OneLane, Pair, StillClock
+from tests.contract.pair import ITEM, OneLane, Pair, StillClock, forged
 
 ODD = (1 << 20) + 512
 DISKS = {"vda": 4 << 20, "vdb": ODD}
@@ -332,3 +332,16 @@ def test_a_chain_that_is_too_long_is_begun_anew_and_the_old_points_stay(tmp_path
     pair.cycle()
     assert [disk.format for disk in pair.points()[-1].disks] == ["raw", "raw"]
     assert pair.wrong_points_by_reader() == []
+
+
+def test_another_content_under_the_heads_own_header_is_refused(pair: Pair) -> None:
+    scribble(pair, 1)
+    pair.cycle()
+    pair.host.write("vda", 0, b"x" * 100)
+    pair.cycle()
+    header, log = pair.link.logs[-1]
+    before = everything(pair.target_files)
+    other = forged(log, lambda seal: replace(seal, witness="f" * 64))
+    with pytest.raises(Refused, match="another content"):
+        pair.link.store.receive(header, io.BytesIO(other).read)
+    assert everything(pair.target_files) == before

@@ -37,7 +37,7 @@ def _cycle(scene: Scene, args: Args) -> str:
     source = world.source
     outcome = "no source" if source is None else outcome_of(lambda: source.cycle(witness=False))
     scene.settle()
-    if world.processes[SOURCE].alive and not world.happened & UNANSWERED:
+    if source is not None and world.processes[SOURCE].alive and not world.happened & UNANSWERED:
         scene.oracle.must("I32", world.hypervisor.job is None, "a cycle is over and its job is still open")
     scene.expect(outcome)
     return outcome
@@ -227,10 +227,12 @@ def _rot(scene: Scene, args: Args) -> str:
     side, world = str(args["side"]), scene.world
     files = world.files[side]
     rotten = [path for path in sorted(files.paths()) if path.endswith(_ROTS) and files.inode(path).size]
-    if not rotten:
+    if not rotten or files.read_only:
         return "nothing"
     path = rotten[integer(args, "file") % len(rotten)]
     place, bit = int(real(args, "at") * files.inode(path).size), integer(args, "bit")
+    if path.endswith(".json") and _is_generation(files.inode(path).pages.get(0, b""), place):
+        return "no checksum covers the generation yet"
     files.flip(path, place, bit)
     world.note(f"{side} rot")
     scene.rotten = True
@@ -248,6 +250,21 @@ def _rot(scene: Scene, args: Args) -> str:
     return f"given up {_forget(scene, args)}"
 
 
+def _is_generation(text: bytes, place: int) -> bool:
+    """Whether a byte of a state file belongs to its generation: `drill KIND GENERATION DIGEST`."""
+    word, kind, generation, *_ = text.split(b" ", 3)
+    start = len(word) + len(kind) + 2
+    return start <= place < start + len(generation)
+
+
+def _spoil(scene: Scene, _: Args) -> str:
+    """A bit of a sealed point's data flips, which the engine does not notice: the canary, no step of a walk."""
+    files = scene.world.files[RECEIVER]
+    path = next(path for path in sorted(files.paths()) if path.endswith(".raw"))
+    files.flip(path, 0, 0)
+    return "spoilt"
+
+
 def _forget(scene: Scene, _: Args) -> str:
     receiver = scene.world.receiver
     if receiver is None:
@@ -260,7 +277,7 @@ def _forget(scene: Scene, _: Args) -> str:
 
 
 def _rehearse(scene: Scene, args: Args) -> str:
-    """Disks for a test failover over a point, looked at and taken away."""
+    """Disks for a test failover over a point: looked at, written to by the guest that runs there, taken away."""
     world, receiver, oracle = scene.world, scene.world.receiver, scene.oracle
     if receiver is None or outcome_of(world.points) != "done" or not world.points():
         return "nothing"
@@ -268,8 +285,9 @@ def _rehearse(scene: Scene, args: Args) -> str:
     point = points[integer(args, "which") % len(points)].point
     truth = world.hypervisor.instants[point.begun_us].disks
     for disk in receiver.overlays("run-1", ITEM, point.epoch, point.sequence):
-        shown = world.images.content(disk.path, "qcow2")
+        shown = world.images.content(disk.path, "raw" if disk.path.endswith(".raw") else "qcow2")
         oracle.must("I24", shown.same(truth[disk.target]), f"{disk.target} of {point.epoch}/{point.sequence}")
+        world.images.scribble(disk.path)
     receiver.remove_overlays("run-1")
     oracle.must("I24", version == world.files[RECEIVER].version, "a test failover changed the store")
     return "rehearsed"
@@ -298,4 +316,5 @@ DEEDS: Final[Mapping[str, Callable[[Scene, Args], str]]] = {
     "end": _end,
     "forget": _forget,
     "rehearse": _rehearse,
+    "spoil": _spoil,
 }

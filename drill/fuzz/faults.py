@@ -110,8 +110,8 @@ def _of_libvirt(name: str, at: int) -> Planned:
     if name == "libvirt answer lost":
         return Planned(name, at, _ANSWERED, lambda *_: Unknown("a call to libvirt", "injected"))
     if name == "libvirtd down":
-        down = Unreachable("libvirt", "qemu:///system", "injected")
-        return Planned(name, at, _ASKED | _ANSWERED, lambda *_: down, sticky=True)
+        down = _ASKED | _ANSWERED
+        return Planned(name, at, down, lambda *_: Unreachable("libvirt", "qemu:///system", "injected"), sticky=True)
     operations = frozenset({"nbd read", "nbd extents"})
     return Planned("NBD error", at, operations, lambda *_: Failed("reading an export", "injected"))
 

@@ -86,6 +86,8 @@ class Oracle:
         points = tuple(point for point, _ in found)
         before, self.seen = self.seen, points
         kept = points[: len(before)] == before
+        if not kept and set(before) <= set(points):
+            raise Violated("I12", f"points changed their order: {_names(before)} became {_names(points)}")
         self.must("I4", kept, f"points that were served are gone or changed: {_names(before)} became {_names(points)}")
         fresh = points[len(before) :]
         self._acknowledged(points, facts)
@@ -163,6 +165,8 @@ class Oracle:
         full = self._full[point.begun_us]
         parent = self.instants.get(points[index - 1].begun_us) if index and point.sequence > 1 else None
         for target, now in instant.disks.items():
+            if target not in job.bases:
+                continue
             before = parent.disks.get(target) if parent else None
             whole = target in full or before is None
             if not whole:
@@ -193,14 +197,16 @@ class Oracle:
 
     def _tell_wrong(self, point: Point, target: str, content: Content, truth: Content) -> None:
         name = f"{_name(point)} {target}"
-        for begun, other in self.instants.items():
-            if begun != point.begun_us and target in other.disks and content.same(other.disks[target]):
-                raise Violated("I2", f"{name} is of instant {other.number}, the point of another")
         if content.size != truth.size:
             raise Violated("I14", f"{name} has {content.size} bytes, not {truth.size}")
         pages = list(content.differing(truth))
         if all(number not in truth.pages for number in pages):
             raise Violated("I7", f"{name} pages {pages[:4]} should be zeros")
+        number = self.instants[point.begun_us].number
+        for other in self.instants.values():
+            if other.number != number and target in other.disks and content.same(other.disks[target]):
+                late = other.number > number
+                raise Violated("I2" if late else "I6", f"{name} is of instant {other.number}, not {number}")
         if pages == [(truth.size - 1) // PAGE] and truth.size % PAGE:
             raise Violated("I14", f"{name} differs in its last, partial page")
         raise Violated("I1", f"{name} differs in pages {pages[:8]}")

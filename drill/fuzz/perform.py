@@ -46,6 +46,10 @@ class Walk:
         same = disks.keys() == now.keys() and all(content.same(now[target]) for target, content in disks.items())
         scene.oracle.must("L1", same, f"{point.epoch}/{point.sequence} is not what the disks are")
 
+    def close(self) -> None:
+        """The walk is over."""
+        self.scene.world.close()
+
     def traces(self) -> tuple[str, ...]:
         """What two runs of the same walk must have in common."""
         return (*self.outcomes, *(point.log_digest for point in self.scene.oracle.seen))

@@ -55,6 +55,7 @@ STORAGE: Final = ("crash", "power", "sync", "write", "stuck", "read", "space")
 CYCLE_FAULTS: Final = {
     **{f"source {kind}": 1.0 for kind in STORAGE},
     **{f"receiver {kind}": 1.5 for kind in STORAGE},
+    "receiver space": 2.5,
     "cut": 1.0,
     "flip": 0.7,
     "truncate": 0.3,
@@ -81,15 +82,16 @@ SECTOR = 512
 
 
 def disks(rng: Random) -> tuple[DiskPlan, ...]:
-    """One to three tiny disks, of odd sizes and granularities; now and then one of more than one digest chunk."""
+    """One to three tiny disks of odd sizes; now and then a large and empty one, of 16 MiB or 5 GiB."""
     found = []
     for target in ("vda", "vdb", "vdc")[: rng.choice((1, 1, 1, 2, 2, 3))]:
         pages = rng.choice((8, 16, 17, 32, 48))
         size = pages * 4 * KIB + rng.choice((0, 0, 512, 1536, -512))
         granule = rng.choice((4 * KIB, 16 * KIB, 64 * KIB, 64 * KIB))
         cluster = rng.choice((4 * KIB, 64 * KIB, 64 * KIB, 2 * KIB))
-        if rng.random() < 0.04:
-            size, granule, cluster = (16 << 20) + rng.choice((512, 4096, 200 * KIB)), 64 * KIB, 64 * KIB
+        if rng.random() < 0.05:
+            size = rng.choice((16 << 20, 5 << 30)) + rng.choice((512, 4096, 200 * KIB))
+            granule = cluster = 64 * KIB
         found.append(DiskPlan(target, size, granule, cluster))
     return tuple(found)
 

@@ -22,6 +22,7 @@ from drill.fuzz.world import DiskPlan
 
 TWICE_EVERY = 100
 PROGRESS_SECONDS = 5.0
+COLLECT_EVERY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Tally:
     sequences: int = 0
     steps: int = 0
     cpu_seconds: float = 0.0
-    twice: int = 0
+    repeated: int = 0
     faults: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(FAULTS, 0)))
     invariants: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(INVARIANTS, 0)))
 
@@ -66,19 +67,28 @@ def route(seed: int, number: int) -> Route:
 
 
 def walk(found: Route, faults: Counter[str], invariants: Counter[str]) -> tuple[Fall | None, tuple[str, ...]]:
-    """Walk a route to its end or fall; also what a second walk of it must give again."""
+    """Walk a route to its end or fall; also what a second walk of it must give again, the steps' outcomes first."""
     done = 0
+    walker = Walk(found.disks, faults, invariants)
     try:
-        walker = Walk(found.disks, faults, invariants)
         for step in found.steps:
             walker.step(step)
             done += 1
         walker.finish()
     except Violated as violated:
-        return Fall(violated.invariant, violated.detail, done), ()
+        return Fall(violated.invariant, violated.detail, done), walker.traces()
     except Exception as error:  # noqa: BLE001 - the edge of the walk: what nobody foresaw is a failure too
-        return Fall("unforeseen", f"{type(error).__name__}: {error}", done), ()
+        return Fall("unforeseen", f"{type(error).__name__}: {error}", done), walker.traces()
+    finally:
+        walker.close()
     return None, walker.traces()
+
+
+def canary() -> Fall | None:
+    """A walk that must fall: a bit of a point's data is flipped under everybody's nose."""
+    disks = (DiskPlan("vda", 65536, granule=65536, cluster=65536),)
+    write = Step("write", {"disk": 0, "at": 0.0, "sectors": 8, "fill": 1})
+    return walk(Route(disks, (write, Step("cycle", {}), Step("spoil", {}))), Counter(), Counter())[0]
 
 
 def run(
@@ -92,6 +102,7 @@ def run(
     """Walk for a while; yields every walk that failed."""
     until, said = time.monotonic() + seconds, time.monotonic()
     begun = time.process_time()
+    gc.freeze()
     gc.disable()
     try:
         for number in range(most if most is not None else 1 << 40):
@@ -104,8 +115,8 @@ def run(
             tally.cpu_seconds = time.process_time() - begun
             if fall is not None:
                 yield number, found, fall
-            if number % 256 == 255:
-                gc.collect(0)
+            if number % COLLECT_EVERY == COLLECT_EVERY - 1:
+                gc.collect()
             now = time.monotonic()
             if progress is not None and now - said > PROGRESS_SECONDS:
                 said = now
@@ -114,12 +125,13 @@ def run(
                 break
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 def _again(found: Route, traces: Sequence[str], tally: Tally) -> Fall | None:
     """The same walk a second time must go the same way."""
     fall, second = walk(found, Counter(), Counter())
-    tally.twice += 1
+    tally.repeated += 1
     if fall is not None or tuple(second) != tuple(traces):
         return Fall("unforeseen", "a second walk of the same steps went another way", len(found.steps))
     return None

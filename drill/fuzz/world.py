@@ -25,9 +25,10 @@ from drill.replication.store import Store
 from drill.sim.clock import SimClock
 from drill.sim.content import Content
 from drill.sim.disk import SimDisk
-from drill.sim.files import Folder, SimFiles
+from drill.sim.files import SimFiles
 from drill.sim.hypervisor import SimBackups, SimHypervisor
 from drill.sim.images import SimImages
+from drill.sim.inode import Folder
 from drill.sim.lanes import OneLane
 from drill.sim.network import SimLink, SimNetwork
 from drill.sim.process import Killed, Process
@@ -162,6 +163,15 @@ class World:
         """Whether a power failure on the source would leave its journal as it is."""
         return self.files[SOURCE].certain(f"{ITEM}/{NAME}")
 
+    def close(self) -> None:
+        """Nobody needs it any more: let go of what refers back, so that no collector must look for it."""
+        self.source = self.store = self.receiver = self.role = None
+        self.on_offer = self.hypervisor.on_drop = _nobody
+        self.hypervisor.during, self.hypervisor.job = [], None
+        for process in self.processes.values():
+            process.noted = _nobody
+        self.network.close()
+
     def _take_up(self) -> None:
         file = JournalFile(self.files[SOURCE], ITEM)
         try:
@@ -189,7 +199,7 @@ class World:
         return f"n{self._nonces:07d}"
 
 
-def _nobody(_header: LogHeader) -> None:
+def _nobody(_: object) -> None:
     """Nobody watches."""
 
 

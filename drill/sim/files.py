@@ -14,150 +14,11 @@ from __future__ import annotations
 
 import errno
 from random import Random
-from typing import Final, TypeAlias
 
 from drill.errors import BadInput
 from drill.sim.content import PAGE, ZERO_PAGE
+from drill.sim.inode import PUNCH, SECTOR, SIZE, WRITE, Change, Folder, Inode, apply, survives
 from drill.sim.process import Killed, Process
-
-SECTOR = 512
-_WRITE, _SIZE, _PUNCH = range(3)
-_PENDING, _KEPT, _DOOMED = range(3)
-_RATES: Final = {"none": 0.3, "all": 0.45}
-
-
-class _Op:
-    """One change of a file or folder that is not certain to be durable."""
-
-    __slots__ = ("data", "kind", "length", "offset", "state")
-
-    def __init__(self, kind: int, offset: int, length: int, data: bytes) -> None:
-        self.kind = kind
-        self.offset = offset
-        self.length = length
-        self.data = data
-        self.state = _PENDING
-
-
-class Inode:
-    """A file: what everybody reads, what is pending, and the pages that were there before it."""
-
-    __slots__ = ("before", "before_size", "pages", "pending", "size", "sync_failed", "version")
-
-    def __init__(self) -> None:
-        self.pages: dict[int, bytes] = {}
-        self.size = 0
-        self.pending: list[_Op] = []
-        self.before: dict[int, bytes | None] = {}
-        self.before_size = 0
-        self.sync_failed = False
-        self.version = 0
-
-    def copy(self) -> Inode:
-        """The same content, all of it durable."""
-        twin = Inode()
-        twin.pages, twin.size, twin.before_size, twin.version = dict(self.pages), self.size, self.size, self.version
-        return twin
-
-    def put(self, offset: int, data: bytes) -> None:
-        """Write; the size grows as needed."""
-        end = offset + len(data)
-        at, done = offset, 0
-        while at < end:
-            number, inside = divmod(at, PAGE)
-            step = min(PAGE - inside, end - at)
-            old = self.pages.get(number)
-            if number not in self.before:
-                self.before[number] = old
-            if step == PAGE:
-                self.pages[number] = data[done : done + PAGE]
-            else:
-                base = old or ZERO_PAGE
-                self.pages[number] = base[:inside] + data[done : done + step] + base[inside + step :]
-            at, done = at + step, done + step
-        self.size = max(self.size, end)
-
-    def resize(self, size: int) -> None:
-        """Set the size; what is cut off is gone for good."""
-        if size < self.size:
-            keep = -(-size // PAGE)
-            for number in [n for n in self.pages if n >= keep]:
-                self.before.setdefault(number, self.pages.pop(number))
-            inside = size % PAGE
-            if inside and (last := self.pages.get(keep - 1)) is not None:
-                self.before.setdefault(keep - 1, last)
-                self.pages[keep - 1] = last[:inside] + ZERO_PAGE[inside:]
-        self.size = size
-
-    def punch(self, offset: int, length: int) -> None:
-        """Make a range zeros without growing."""
-        end = min(offset + length, self.size)
-        at = offset
-        while at < end:
-            number, inside = divmod(at, PAGE)
-            step = min(PAGE - inside, end - at)
-            old = self.pages.get(number)
-            if old is not None:
-                self.before.setdefault(number, old)
-                if step == PAGE:
-                    del self.pages[number]
-                else:
-                    self.pages[number] = old[:inside] + ZERO_PAGE[:step] + old[inside + step :]
-            at += step
-
-    def apply(self, op: _Op) -> None:
-        """Do what an operation does."""
-        if op.kind == _WRITE:
-            self.put(op.offset, op.data)
-        elif op.kind == _SIZE:
-            self.resize(op.offset)
-        else:
-            self.punch(op.offset, op.length)
-
-    def synced_after_failure(self) -> bool:
-        """A sync after one that failed saves what was written since; True when that is nothing.
-
-        Writing the file anew from its beginning ends the matter.
-        """
-        fresh = [op for op in self.pending if op.state == _PENDING]
-        for op in fresh:
-            op.state = _KEPT
-        if any(op.kind == _SIZE and op.offset == 0 for op in fresh):
-            self.sync_failed = False
-            self.settled()
-        return not fresh
-
-    def settled(self) -> None:
-        """All of it is durable."""
-        self.pending.clear()
-        self.before.clear()
-        self.before_size = self.size
-
-
-_Effect: TypeAlias = "tuple[str, Inode | Folder | None]"
-_Effects: TypeAlias = "tuple[_Effect, ...]"
-
-
-class Folder:
-    """Entries as they are now, as they are durably, and the changes between."""
-
-    __slots__ = ("durable", "entries", "pending")
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Inode | Folder] = {}
-        self.durable: dict[str, Inode | Folder] = {}
-        self.pending: list[_Effects] = []
-
-    def change(self, *effects: _Effect) -> None:
-        """Change entries together, atomically."""
-        _apply(self.entries, effects)
-        self.pending.append(effects)
-
-    def synced(self) -> None:
-        """All entries are durable."""
-        for effects in self.pending:
-            _apply(self.durable, effects)
-        self.pending.clear()
 
 
 class SimFiles:
@@ -219,7 +80,7 @@ class SimFiles:
         inode.resize(size)
         if self.room is not None:
             self.room += pages - len(inode.pages)
-        inode.pending.append(_Op(_SIZE, size, 0, b""))
+        inode.pending.append(Change(SIZE, size, 0, b""))
 
     def punch(self, path: str, offset: int, length: int) -> None:
         """Make a range read as zeros."""
@@ -228,7 +89,7 @@ class SimFiles:
             self._ask("punch", path)
         self._changed(inode)
         inode.punch(offset, length)
-        inode.pending.append(_Op(_PUNCH, offset, length, b""))
+        inode.pending.append(Change(PUNCH, offset, length, b""))
 
     def sync(self, path: str) -> None:
         """Make the content of a file durable, unless a sync of it failed before."""
@@ -384,8 +245,8 @@ class SimFiles:
     def _settle_folder(self, path: str, folder: Folder, tree: dict[str, Folder]) -> None:
         whim = self._rng.random() if folder.pending else 0.0
         for effects in folder.pending:
-            if self._survives(whim):
-                _apply(folder.durable, effects)
+            if survives(self._rng, whim):
+                apply(folder.durable, effects)
         folder.pending.clear()
         folder.entries = dict(folder.durable)
         tree[path] = folder
@@ -393,52 +254,16 @@ class SimFiles:
             if isinstance(found, Folder):
                 self._settle_folder(f"{path}/{name}" if path else name, found, tree)
             elif found.pending:
-                self._settle_file(found)
-
-    def _settle_file(self, inode: Inode) -> None:
-        """Back to what was durable, then forward by what survives."""
-        for number, page in inode.before.items():
-            if page is None:
-                inode.pages.pop(number, None)
-            else:
-                inode.pages[number] = page
-        inode.size = inode.before_size
-        whim = self._rng.random()
-        for op in inode.pending:
-            if op.state == _KEPT or (op.state == _PENDING and self._survives(whim)):
-                inode.apply(op)
-            elif op.state == _PENDING and op.kind == _WRITE and whim > 0.7:
-                self._tear(inode, op)
-        inode.sync_failed = False
-        inode.version += 1
-        inode.settled()
-
-    def _survives(self, whim: float) -> bool:
-        return whim > _RATES["none"] and (whim < _RATES["all"] or self._rng.random() < 0.5)
-
-    def _tear(self, inode: Inode, op: _Op) -> None:
-        """Some sectors of a write, and perhaps the size that all of it would have given."""
-        end = op.offset + len(op.data)
-        if self._rng.random() < 0.5 and inode.size < end:
-            inode.resize(end)
-        at = op.offset
-        while at < end:
-            step = min(SECTOR - at % SECTOR, end - at)
-            if self._rng.random() < 0.5:
-                inode.put(at, op.data[at - op.offset : at - op.offset + step])
-            at += step
+                found.lose_power(self._rng)
 
     def _doom(self, inode: Inode) -> None:
-        inode.sync_failed = True
         self.failed_syncs += 1
-        for op in inode.pending:
-            if op.state == _PENDING:
-                op.state = _KEPT if self._rng.random() < 0.5 else _DOOMED
+        inode.doom(self._rng)
 
     def _write(self, inode: Inode, offset: int, data: bytes) -> None:
         self._changed(inode)
         inode.put(offset, data)
-        inode.pending.append(_Op(_WRITE, offset, 0, data))
+        inode.pending.append(Change(WRITE, offset, 0, data))
 
     def _fit(self, inode: Inode, path: str, offset: int, data: bytes) -> bytes:
         """The data when there is room for it; else a part of it is written and ENOSPC raised."""
@@ -473,10 +298,12 @@ class SimFiles:
 
     def _make(self, path: str) -> Inode:
         parent, _, name = path.rpartition("/")
-        _checked(path)
-        folder = self._folder(parent)
+        folder = self._tree.get(parent)
+        if folder is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", _checked(path))
         found = folder.entries.get(name)
         if found is None:
+            _checked(path)
             if self.process.armed or self.read_only:
                 self._ask("create", path)
             self.version += 1
@@ -490,14 +317,6 @@ class SimFiles:
         if path not in self._tree:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return self._tree[path]
-
-
-def _apply(entries: dict[str, Inode | Folder], effects: _Effects) -> None:
-    for name, found in effects:
-        if found is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = found
 
 
 def _checked(path: str) -> str:

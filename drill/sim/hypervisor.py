@@ -103,6 +103,7 @@ class SimHypervisor:
 
     def begin(self, checkpoint: str, bases: Mapping[str, str | None]) -> SimJob:
         """Take a checkpoint and open a job; without any effect when it fails."""
+        self.pass_time()
         if self.job is not None:
             self.clock.sleep(LOCK_SECONDS)
             raise Failed("begin a cycle", "cannot acquire state change lock")
@@ -126,6 +127,11 @@ class SimHypervisor:
         self.taken[checkpoint] = begun
         self.job = SimJob(self, frozen, dirty, dict(bases), checkpoint, (begun, max(begun, self.clock.now_us())))
         return self.job
+
+    def pass_time(self) -> None:
+        """The guest goes on meanwhile: what is in `during` happens, one entry at a time."""
+        if self.during:
+            self.during.pop(0)()
 
     def _end(self, *, cleanly: bool) -> None:
         if self.running:
@@ -177,8 +183,7 @@ class SimJob:
 
     def read(self, target: str, offset: int, length: int) -> memoryview:
         """Bytes from the instant, whatever the guest writes meanwhile."""
-        if self._hypervisor.during:
-            self._hypervisor.during.pop(0)()
+        self._hypervisor.pass_time()
         if not self.open:
             raise Failed(f"reading {target}", "the export is gone")
         if not 0 < length <= CHUNK:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from drill.errors import Damaged, Failed
 from drill.ports import ImageFacts
 from drill.sim.content import PAGE, ZERO_PAGE, Content
-from drill.sim.files import Inode, SimFiles
+from drill.sim.files import SimFiles
+from drill.sim.inode import Inode
 
 _OFFSET = 0x00FFFFFFFFFFFE00
 _EXTENDED_L2 = 0x10
@@ -58,6 +59,11 @@ class SimImages:
     def content_sha256(self, path: str, format: str) -> str:
         """SHA-256 (hex) of the guest-visible content."""
         return self.content(path, format).sha256()
+
+    def scribble(self, path: str) -> None:
+        """A guest that runs on an image changes its file."""
+        files, name = self._place(path)
+        files.write(name, files.inode(name).size, b"changed by a guest")
 
     def content(self, path: str, format: str) -> Content:
         """What a guest would read, the images below included; Damaged or Failed where there is nothing to read."""

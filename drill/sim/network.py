@@ -119,9 +119,33 @@ class SimNetwork:
         """How much of what was in flight still arrives."""
         return self._rng.choice((0, length, self._rng.randrange(length + 1)))
 
+    def close(self) -> None:
+        """Let go of whom it joins."""
+        self.taker, self._noted = _NOBODY, _unnoted
+
     def note(self, kind: str) -> None:
         """A fault happened."""
         self._noted(kind)
+
+
+class _Nobody:
+    """A receiver that is not there."""
+
+    def head(self, item: str) -> Point | None:
+        raise Unreachable("the receiver", "nowhere", item)
+
+    def accept(self, header: LogHeader) -> None:
+        raise Unreachable("the receiver", "nowhere", header.item)
+
+    def receive(self, header: LogHeader, source: Callable[[int], bytes | memoryview]) -> Point:  # noqa: ARG002 - Taker
+        raise Unreachable("the receiver", "nowhere", header.item)
+
+
+_NOBODY = _Nobody()
+
+
+def _unnoted(_kind: str) -> None:
+    """Nobody counts."""
 
 
 class SimLink:

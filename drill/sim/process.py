@@ -67,11 +67,14 @@ class Process:
                 continue
             fault.at -= 1
             if fault.at == -1 or (fault.sticky and fault.at < -1):
-                self.noted(fault.kind)
-                error = fault.raises(operation, path)
-                if isinstance(error, Killed):
-                    self.kill()
-                raise error
+                raise self._strike(fault, operation, path)
+
+    def _strike(self, fault: Planned, operation: str, path: str) -> BaseException:
+        self.noted(fault.kind)
+        error = fault.raises(operation, path)
+        if isinstance(error, Killed):
+            self.kill()
+        return error
 
 
 def killed(_operation: str, _path: str) -> BaseException:

@@ -34,6 +34,10 @@ class MemoryFiles:
         """What is there now, by path."""
         return {path: inode.data for path, inode in self.inodes.items()}
 
+    def paths(self) -> frozenset[str]:
+        """Every file there is now."""
+        return frozenset(self.inodes)
+
     def put_back(self, content: dict[str, bytes]) -> None:
         """Another state altogether, all of it durable."""
         self.inodes = {path: Inode() for path in content}

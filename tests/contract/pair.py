@@ -21,6 +21,7 @@ from drill.replication.cyclelog import LogReader, LogWriter
 from drill.replication.journal import Journal, JournalFile
 from drill.replication.manifest import SealedPoint
 from drill.replication.store import Store
+from drill.sim.files import SimFiles
 from tests.contract import overlay_reader
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.memory_host import MemoryHost
@@ -127,11 +128,11 @@ class Pair:
 
     def wrong_points(self, folder: Path) -> list[str]:
         """Every disk of every visible point that is not what was expected, as qemu-img reads it."""
-        if isinstance(self.target_files, MemoryFiles):
-            for path, data in self.target_files.content.items():
+        if isinstance(self.target_files, (MemoryFiles, SimFiles)):
+            for path in self.target_files.paths():
                 place = folder / path
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(data)
+                place.write_bytes(self.target_files.read(path))
         else:
             folder = Path(self.target_files.locate(""))
         return [

@@ -16,6 +16,8 @@ from drill.host.files import LocalFiles
 from drill.ports import Files
 from drill.replication.manifest import NAME as MANIFEST
 from drill.replication.store import CHAIN_MAX, Store
+from drill.sim.files import SimFiles
+from drill.sim.process import Process
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, OneLane, Pair, StillClock, forged
 
@@ -23,8 +25,10 @@ ODD = (1 << 20) + 512
 DISKS = {"vda": 4 << 20, "vdb": ODD}
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "simulated"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    if request.param == "simulated":
+        return Pair(DISKS, SimFiles(Process(lambda kind: None), random.Random(1)))
     return Pair(DISKS, None if request.param == "memory" else LocalFiles(tmp_path / "store"))
 
 

@@ -1,0 +1,150 @@
+"""`drill fuzz`: random walks over the replication engine in a simulated world, and bugs that prove they can fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from drill.cli.output import Output, spoken
+from drill.errors import Failed
+
+if TYPE_CHECKING:
+    from drill.fuzz.planted import Finding
+    from drill.fuzz.walk import Tally
+
+REACHABLE_FROM = 2000
+"""After so many walks every fault and invariant has had its chance: one that never came is an error."""
+
+
+@click.group()
+def command() -> None:
+    """Walk the replication engine through a simulated world, and prove that the walk can fail."""
+
+
+@command.command("walk")
+@click.option("--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="How long to walk.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Where to begin; the same seed walks the same.")
+@click.option(
+    "--traces",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("walks"),
+    show_default=True,
+    help="Where to keep walks that fell.",
+)
+@spoken
+def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path) -> None:
+    """Walk at random, with faults, and check every invariant after every step.
+
+    A walk that falls is shrunk and kept as a trace for `drill fuzz replay`.
+    """
+    from drill.fuzz import shrink, trace, walk
+
+    fall = walk.canary()
+    if fall is None:
+        raise Failed("drill fuzz walk", "the canary did not fall: the oracle is blind")
+    tally, falls = walk.Tally(), []
+    for number, route, fell in walk.run(seed, seconds, tally, progress=out.progress):
+        out.progress(f"walk {number} fell, {fell.invariant}: {fell.detail}; shrinking")
+        smaller, last = shrink.shrink(route, fell)
+        path = traces / f"walk-{seed}-{number}.json"
+        trace.write(trace.Trace(seed, number, smaller, last), path)
+        falls.append({"number": number, "trace": str(path), "steps": len(smaller.steps), **asdict(last)})
+    missing = _missing(tally)
+    out.result(
+        {
+            "seed": seed,
+            "sequences": tally.sequences,
+            "steps": tally.steps,
+            "mean_steps": round(tally.steps / max(tally.sequences, 1), 1),
+            "mean_faults": round(sum(tally.faults.values()) / max(tally.sequences, 1), 1),
+            "sequences_per_cpu_second": round(tally.rate, 1),
+            "repeated": tally.repeated,
+            "failures": len(falls),
+            "falls": falls,
+            "faults": dict(tally.faults),
+            "invariants": dict(tally.invariants),
+            "canary": fall.invariant,
+        },
+        *(f"{one['invariant']:4} {one['detail']}  ({one['trace']})" for one in falls),
+        f"{tally.sequences} walks, {tally.steps} steps, {sum(tally.faults.values())} faults, {len(falls)} fell; "
+        f"{tally.rate:.0f} walks per second of processor time",
+    )
+    if falls:
+        raise Failed("drill fuzz walk", f"{len(falls)} walks fell", f"drill fuzz replay {falls[0]['trace']}")
+    if missing and tally.sequences >= REACHABLE_FROM:
+        raise Failed("drill fuzz walk", f"never came: {', '.join(missing)}")
+
+
+@command.command("planted")
+@click.option(
+    "--patch",
+    "own",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Plant this patch instead of those that ship.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Where the walks begin.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True, help="For each plant.")
+@spoken
+def fuzz_planted(out: Output, own: Path | None, seed: int, seconds: float) -> None:
+    """Plant bugs in a scratch copy of drill, one at a time, and walk until each is found."""
+    from drill.fuzz import planted
+
+    found: list[Finding] = []
+    for patch in planted.plants() if own is None else (own,):
+        finding = planted.hunt(patch, seed, seconds)
+        found.append(finding)
+        out.progress(_line(finding))
+    missed = [one.name for one in found if not one.invariant]
+    out.result(
+        {
+            "planted": len(found),
+            "found": len(found) - len(missed),
+            "missed": missed,
+            "worst_seconds": max((one.seconds for one in found), default=0.0),
+            "not_yet_plantable": planted.NOT_YET if own is None else {},
+            "plants": [asdict(one) for one in found],
+        },
+        *(_line(one) for one in found),
+        f"{len(found) - len(missed)} of {len(found)} found",
+    )
+    if missed:
+        raise Failed("drill fuzz planted", f"not found: {', '.join(missed)}")
+
+
+@command.command("replay")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@spoken
+def fuzz_replay(out: Output, file: Path) -> None:
+    """Walk a trace again, step by step."""
+    from drill.fuzz import trace
+    from drill.fuzz.walk import walk
+
+    kept = trace.read(file)
+    fall, outcomes = walk(kept.route, Counter(), Counter())
+    walked = (*outcomes[: fall.step if fall else len(outcomes)], "fell")
+    rows = [
+        {"step": step.kind, "args": dict(step.args), "outcome": outcome}
+        for step, outcome in zip(kept.route.steps, walked, strict=False)
+    ]
+    out.result(
+        {"file": str(file), "seed": kept.seed, "number": kept.number, "steps": rows, "fall": fall and asdict(fall)},
+        *(f"{row['step']:10} {row['outcome']:24} {row['args'] or ''}" for row in rows),
+        f"{fall.invariant}: {fall.detail}" if fall else "it does not fall",
+    )
+    if fall:
+        raise Failed("drill fuzz replay", f"{fall.invariant}: {fall.detail}")
+
+
+def _missing(tally: Tally) -> list[str]:
+    """Faults that never happened and invariants that were never evaluated."""
+    counts = {**tally.faults, **tally.invariants}
+    return [name for name, count in counts.items() if not count]
+
+
+def _line(found: Finding) -> str:
+    judged = f"{found.invariant:10} after {found.seconds:5.1f} s, {found.walks} walks: {found.detail}"
+    return f"{found.name:28} {judged if found.invariant else 'NOT FOUND'}"

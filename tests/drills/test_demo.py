@@ -87,9 +87,9 @@ def test_the_demo_passes_says_one_document_and_leaves_nothing(tmp_path: Path) ->
     [
         pytest.param("namespaces", id="while the lab is built"),
         pytest.param("web: power on", id="while guests boot"),
-        pytest.param("db: replication ordered", id="during the first copy"),
+        pytest.param("db: replication ordered", id="during the first copy", marks=pytest.mark.long),
         pytest.param("start machine", id="during the test failover"),
-        pytest.param("remove machine", id="during the cleanup"),
+        pytest.param("remove machine", id="during the cleanup", marks=pytest.mark.long),
     ],
 )
 def test_a_demo_killed_at_any_moment_leaves_nothing_after_lab_down(tmp_path: Path, moment: str) -> None:

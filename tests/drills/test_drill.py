@@ -26,13 +26,16 @@ def nothing_left(shop: Shop) -> Iterator[None]:
 @pytest.mark.spec("L1", "J1", "F5", "L3", "K1")
 @pytest.mark.usefixtures("nothing_left")
 def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
+    latest = {vm: shop.verb("points", vm)["points"][-1]["sequence"] for vm in ("db", "app", "web")}
     found = shop.verb("test-failover", "shop")
     facts = read(shop.reports / found["run"] / "run.jsonl")
+    chosen = {one.vm: one.point.sequence for one in facts if isinstance(one, PointChosen)}
     cards = {
         one.vm: [(nic.subnet, nic.dropped) for nic in one.nics] for one in facts if isinstance(one, MachinePredicted)
     }
     seen = {(one.check, one.vm): one.observed for one in facts if isinstance(one, Observed)}
     assert found["verdict"] == "pass"
+    assert all(chosen[vm] >= latest[vm] for vm in latest)  # a scheduled cycle may have come between
     assert cards == {
         "db": [("data", False)],
         "app": [("web", False), ("data", False)],
@@ -45,18 +48,11 @@ def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     assert 0 < found["rto_seconds"] < 120
 
 
-def test_every_machine_comes_up_from_the_latest_point(shop: Shop) -> None:
-    shop.verb("cycle", "--all")
-    latest = {vm: shop.verb("points", vm)["points"][-1]["sequence"] for vm in ("db", "app", "web")}
-    found = shop.verb("test-failover", "shop")
-    facts = read(shop.reports / found["run"] / "run.jsonl")
-    chosen = {one.vm: one.point.sequence for one in facts if isinstance(one, PointChosen)}
-    assert all(chosen[vm] >= latest[vm] for vm in latest)  # a scheduled cycle may have come between
-
-
 @pytest.mark.spec("M4")
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("moment", ["make overlay disks", "start machine", "check heartbeat"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("make overlay disks", marks=pytest.mark.long), "start machine", "check heartbeat"]
+)
 def test_a_controller_killed_during_the_test_goes_on_and_leaves_nothing(shop: Shop, moment: str) -> None:
     with shop.start("drill", "test-failover", "shop") as process:
         assert process.stderr is not None

@@ -295,7 +295,7 @@ def source_service(state_folder: str, uri: str, host: str) -> Service:
     """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once."""
     connection, clock = Connection(uri), HostClock()
     world = SourceWorld(
-        backups=LibvirtBackups(connection, clock), files=LocalFiles(state_folder), clock=clock, lanes=ThreadLanes(2, 6)
+        backups=LibvirtBackups(connection, clock), files=LocalFiles(state_folder), clock=clock, lanes=ThreadLanes(6, 10)
     )
     role = SourceRole(world, connection, host)
     role.resume()

@@ -77,6 +77,11 @@ def names_in(files: Files, folder: str) -> tuple[str, ...]:
         return ()
 
 
+def peek(files: Files, item: str) -> sealed.Sealed[Manifest] | None:
+    """An item's manifest as it lies there, None when there is none; nothing is written.  Damaged when it is."""
+    return sealed.read(files, f"{item}/{NAME}", KIND, Manifest)
+
+
 class Manifests:
     """The manifests of all items of a store."""
 

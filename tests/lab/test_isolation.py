@@ -119,15 +119,24 @@ def test_guests_of_one_bubble_reach_each_other(twins: Twins) -> None:
     await_done(served, "the service of the other guest", 30)
 
 
+def answered(twins: Twins, probes: list[str], what: str) -> None:
+    """A positive control: each probe succeeds from production; on a busy machine not at the first try."""
+
+    def all_succeed() -> None:
+        assert twins.successful("first", probes) == probes
+
+    await_done(all_succeed, what, 60)
+
+
 def test_production_is_out_of_reach_and_answers_its_own(twins: Twins) -> None:
     probes = [
         f"nc -w 2 {SECOND} 5432 < /dev/null | grep -q '^db second'",
         f"ping -c 1 -W 2 {SECOND}",
         f"arping -c 1 -w 2 -I eth0 {SECOND}",
     ]
-    assert twins.successful("first", probes) == probes, "control: production answers its own"
+    answered(twins, probes, "control: production answers its own")
     assert twins.successful("twin", probes) == []
-    assert twins.successful("first", probes) == probes, "control: after it, too"
+    answered(twins, probes, "control: after it, too")
 
 
 def test_the_host_is_out_of_reach_at_every_address_and_answers_production(twins: Twins) -> None:
@@ -135,7 +144,7 @@ def test_the_host_is_out_of_reach_at_every_address_and_answers_production(twins:
     assert {GATEWAY, twins.host.address, twins.host.link_address} <= set(addresses)
     probes = [f"nc -w 2 {address} 16509 < /dev/null" for address in addresses]
     probes += [f"arping -c 1 -w 2 -I eth0 {address}" for address in addresses]
-    assert twins.successful("first", probes) == probes, "control: the host answers production"
+    answered(twins, probes, "control: the host answers production")
     assert twins.successful("twin", probes) == []
 
 

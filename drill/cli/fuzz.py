@@ -79,6 +79,43 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path) -> None:
         raise Failed("drill fuzz walk", f"never came: {', '.join(missing)}")
 
 
+@command.command("crash")
+@click.option(
+    "--states", type=click.IntRange(min=1), default=100_000, show_default=True, help="Stop after so many states."
+)
+@click.option(
+    "--traces",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("walks"),
+    show_default=True,
+    help="Where to keep what went wrong.",
+)
+@spoken
+def fuzz_crash(out: Output, states: int, traces: Path) -> None:
+    """Crash fixed scripts at every operation, and recover from every state that is left."""
+    from drill.fuzz import crash, trace
+
+    count = crash.Count()
+    bad: list[dict[str, object]] = []
+    for name, found in crash.every(count, states, out.progress):
+        path = traces / f"crash-{len(bad)}.json"
+        trace.write(found, path)
+        bad.append({"script": name, "trace": str(path), **asdict(found.fall)})
+        out.progress(f"{name}: {found.fall.invariant}: {found.fall.detail}")
+    out.result(
+        {
+            "scripts": len(count.scripts),
+            "crashes": count.crashes,
+            "states": count.states,
+            "bad": len(bad),
+            "falls": bad,
+        },
+        f"{len(count.scripts)} scripts, {count.crashes} crashes, {count.states} distinct states, {len(bad)} bad",
+    )
+    if bad:
+        raise Failed("drill fuzz crash", f"{len(bad)} states are bad", f"drill fuzz replay {bad[0]['trace']}")
+
+
 @command.command("planted")
 @click.option(
     "--patch",

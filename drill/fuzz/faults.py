@@ -62,6 +62,7 @@ FAULTS: Final = (
     "clock frozen",
     "receiver forgot",
     "protected anew",
+    "journal given up",
 )
 """Every kind of fault that walks inject; each is counted when it happens, not when it is planned."""
 

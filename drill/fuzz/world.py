@@ -163,6 +163,12 @@ class World:
         """Whether a power failure on the source would leave its journal as it is."""
         return self.files[SOURCE].certain(f"{ITEM}/{NAME}")
 
+    def fingerprint(self) -> int:
+        """A number for all that is durable on both sides, and for what libvirt has."""
+        files = [(side, path, found.fingerprint(path)) for side, found in self.files.items() for path in found.paths()]
+        bitmaps = [(name, *disk.bitmaps) for name, disk in self.hypervisor.disks.items()]
+        return hash((frozenset(files), tuple(self.hypervisor.checkpoints), tuple(bitmaps)))
+
     def close(self) -> None:
         """Nobody needs it any more: let go of what refers back, so that no collector must look for it."""
         self.source = self.store = self.receiver = self.role = None

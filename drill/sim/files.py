@@ -188,6 +188,11 @@ class SimFiles:
         """The file itself, for the simulation's own parts: no process is asked."""
         return self._get(path)
 
+    def fingerprint(self, path: str) -> int:
+        """A number for the content of a file."""
+        inode = self._get(path)
+        return hash((inode.size, frozenset(item for item in inode.pages.items() if item[1] != ZERO_PAGE)))
+
     def paths(self) -> frozenset[str]:
         """Every file there is now."""
         return frozenset(

@@ -180,10 +180,15 @@ def heartbeat(heard: bytes) -> None:
 
 def test_a_second_reader_of_the_console_displaces_the_first(bench: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(bench.hypervisor.console, "hv-web", 30)
-        await_done(lambda: heartbeat(bench.hypervisor.console("hv-web", 2)), "the second reader", 10)
+        first = pool.submit(bench.hypervisor.console, "hv-web", 90)
+
+        def displaced() -> None:  # the first may open the console later than the second
+            heartbeat(bench.hypervisor.console("hv-web", 2))
+            assert first.done()
+
+        await_done(displaced, "the second reader", 60)
         with pytest.raises(Failed, match="console of hv-web"):
-            first.result(timeout=10)
+            first.result(timeout=1)
 
 
 def test_the_picture_of_the_console_is_a_png(bench: Bench) -> None:

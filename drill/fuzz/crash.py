@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain, product
+from typing import Final, TypeAlias
 
 from drill.fuzz.faults import SIDES
 from drill.fuzz.oracle import Violated
@@ -68,6 +69,9 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
 """What happens before the step under test, which is the last one."""
 
 
+_Tried: TypeAlias = "tuple[str, Trace | None]"
+
+
 @dataclass(slots=True)
 class Count:
     """What was tried: `crashes`, and `states` distinct by what they left durable."""
@@ -112,18 +116,28 @@ def every(count: Count, most: int, progress: Callable[[str], None]) -> Iterator[
     as long as a position gives states that are new.
     """
     positions: list[_Position] = []
-    said = time.monotonic()
+    tried = chain(_everywhere(count, progress, positions), _rounds(count, progress, positions))
+    for name, trace in tried:
+        if trace is not None:
+            yield name, trace
+        if count.states >= most:
+            return
+
+
+def _everywhere(count: Count, progress: Callable[[str], None], positions: list[_Position]) -> Iterator[_Tried]:
+    """Once at every operation; those where a power failure may leave one thing or another go into `positions`."""
     for name in SCRIPTS:
         count.scripts.add(name)
-        for side in SIDES:
-            for kind in ("crash", "power"):
-                for position, trace in _explored(name, f"{side} {kind}", count):
-                    positions += [position] if kind == "power" else []
-                    if trace is not None:
-                        yield name, trace
-                    if count.states >= most:
-                        return
+        for side, kind in product(SIDES, ("crash", "power")):
+            for position, trace in _explored(name, f"{side} {kind}", count):
+                positions += [position] if kind == "power" else []
+                yield name, trace
         progress(f"{name}: {count.crashes} crashes, {count.states} states so far")
+
+
+def _rounds(count: Count, progress: Callable[[str], None], positions: list[_Position]) -> Iterator[_Tried]:
+    """Other results of a power failure at each position, for as long as they are new."""
+    said = time.monotonic()
     while positions:
         now = time.monotonic()
         if now - said > PROGRESS_SECONDS:
@@ -134,10 +148,8 @@ def every(count: Count, most: int, progress: Callable[[str], None]) -> Iterator[
             known = count.states
             _, fall = _try(position.route(), count)
             position.dull = 0 if count.states > known else position.dull + 1
-            if fall is not None:
-                yield position.script, Trace(position.salt, position.at, position.route(), fall)
-            if count.states >= most:
-                return
+            found = position.route()
+            yield position.script, Trace(position.salt, position.at, found, fall) if fall else None
         positions = [position for position in positions if position.dull < DULL]
 
 

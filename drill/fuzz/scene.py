@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from drill.errors import Damaged, DrillError
 from drill.fuzz import faults
@@ -286,6 +287,10 @@ class Scene:
             world = self.world
             begun = world.hypervisor.taken.get(checkpoint)
             self.oracle.dropped(begun, world.network.acknowledged, certain=world.journal_is_certain())
+
+
+Deed: TypeAlias = Callable[[Scene, Args], str]
+"""What a step does; it returns what became of it."""
 
 
 def integer(args: Args, name: str) -> int:

@@ -68,13 +68,14 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _depth(value: object) -> int:
-    """Levels of nesting, counted without recursion."""
-    deepest, open_values = 0, [(value, 1)]
-    while open_values:
-        current, level = open_values.pop()
-        deepest = max(deepest, level)
-        if isinstance(current, dict):
-            open_values.extend((child, level + 1) for child in current.values())
-        elif isinstance(current, list):
-            open_values.extend((child, level + 1) for child in current)
+    """Levels of nesting, counted without recursion; only containers are looked into one by one."""
+    deepest, level, containers = 1, 1, [value]
+    while containers:
+        found: list[object] = []
+        for current in containers:
+            children = current.values() if isinstance(current, dict) else current if isinstance(current, list) else ()
+            if children:
+                deepest = level + 1
+                found.extend(child for child in children if isinstance(child, (dict, list)))
+        containers, level = found, level + 1
     return deepest

@@ -1,0 +1,122 @@
+"""What befalls files at rest: room, rot, copies of another day; and what is asked of the receiver beside logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from drill.fuzz.scene import Args, Deed, Scene, integer, real
+from drill.fuzz.world import ITEM, RECEIVER, SOURCE, outcome_of
+
+_ROTS = (".json", ".leaves", ".chunks", ".staged")
+"""Files whose rot today's engine is to find; that of the points' own data awaits the scrub."""
+
+
+def _room(scene: Scene, args: Args) -> str:
+    pages = integer(args, "pages")
+    scene.world.files[str(args["side"])].room = None if pages < 0 else pages
+    return "room"
+
+
+def _keep(scene: Scene, args: Args) -> str:
+    side = str(args["side"])
+    scene.world.copies[side] = scene.world.files[side].copied()
+    return "kept"
+
+
+def _put_back(scene: Scene, args: Args) -> str:
+    side, world = str(args["side"]), scene.world
+    if side not in world.copies:
+        return "no copy"
+    world.stop(side)
+    world.files[side].put_back(world.copies[side])
+    world.files[side].room = None
+    world.note(f"{side} put back")
+    scene.forgot = True
+    outcome = scene.open(side)
+    if side == RECEIVER and outcome == "done":
+        scene.reset(world.points())
+    return f"{side} {outcome}"
+
+
+def _rot(scene: Scene, args: Args) -> str:
+    """A bit flips at rest: state files are refused at the next start, digests found out when they are used."""
+    side, world = str(args["side"]), scene.world
+    files = world.files[side]
+    rotten = [path for path in sorted(files.paths()) if path.endswith(_ROTS) and files.inode(path).size]
+    if not rotten or files.read_only:
+        return "nothing"
+    path = rotten[integer(args, "file") % len(rotten)]
+    place, bit = int(real(args, "at") * files.inode(path).size), integer(args, "bit")
+    if path.endswith(".json") and _is_generation(files.inode(path).pages.get(0, b""), place):
+        return "no checksum covers the generation yet"
+    files.flip(path, place, bit)
+    world.note(f"{side} rot")
+    scene.rotten = True
+    if not path.endswith(".json"):
+        return path.rpartition(".")[2]
+    outcome = scene.open(side)
+    found = world.source is None if side == SOURCE else outcome in ("Damaged", "BadInput")
+    scene.oracle.must("I10", found, f"{path} has a flipped bit at {place} and is served: {outcome}")
+    if args["mend"]:
+        files.flip(path, place, bit)
+        return f"mended {scene.open(side)}"
+    if side == SOURCE:
+        scene.protect()
+        return "given up"
+    return f"given up {_forget(scene, args)}"
+
+
+def _is_generation(text: bytes, place: int) -> bool:
+    """Whether a byte of a state file belongs to its generation: `drill KIND GENERATION DIGEST`."""
+    word, kind, generation, *_ = text.split(b" ", 3)
+    start = len(word) + len(kind) + 2
+    return start <= place < start + len(generation)
+
+
+def _spoil(scene: Scene, _: Args) -> str:
+    """A bit of a sealed point's data flips, which the engine does not notice: the canary, no step of a walk."""
+    files = scene.world.files[RECEIVER]
+    path = next(path for path in sorted(files.paths()) if path.endswith(".raw"))
+    files.flip(path, 0, 0)
+    return "spoilt"
+
+
+def _forget(scene: Scene, _: Args) -> str:
+    receiver = scene.world.receiver
+    if receiver is None:
+        return "down"
+    outcome = outcome_of(lambda: receiver.forget(ITEM))
+    if outcome == "done":
+        scene.reset(())
+        scene.world.note("receiver forgot")
+    return outcome
+
+
+def _rehearse(scene: Scene, args: Args) -> str:
+    """Disks for a test failover over a point: looked at, written to by the guest that runs there, taken away."""
+    world, receiver, oracle = scene.world, scene.world.receiver, scene.oracle
+    if receiver is None or outcome_of(world.points) != "done" or not world.points():
+        return "nothing"
+    points, version = world.points(), world.files[RECEIVER].version
+    point = points[integer(args, "which") % len(points)].point
+    truth = world.hypervisor.instants[point.begun_us].disks
+    for disk in receiver.overlays("run-1", ITEM, point.epoch, point.sequence):
+        shown = world.images.content(disk.path, "raw" if disk.path.endswith(".raw") else "qcow2")
+        oracle.must("I24", shown.same(truth[disk.target]), f"{disk.target} of {point.epoch}/{point.sequence}")
+        world.images.scribble(disk.path)
+    receiver.remove_overlays("run-1")
+    oracle.must("I24", version == world.files[RECEIVER].version, "a test failover changed the store")
+    return "rehearsed"
+
+
+STORE_DEEDS: Final[Mapping[str, Deed]] = {
+    "room": _room,
+    "keep": _keep,
+    "put back": _put_back,
+    "rot": _rot,
+    "forget": _forget,
+    "rehearse": _rehearse,
+    "spoil": _spoil,
+}
+"""Steps of the files of both sides."""

@@ -14,32 +14,23 @@ checkpoint is litter that the next look drops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
-from drill.model.extent import Extent, ExtentKind
 from drill.model.machine import Machine
-from drill.model.point import CycleRecord, DiskSeal, Point
+from drill.model.point import CycleRecord, Point
 from drill.ports import BackupJob, Backups, Clock, Files, Lanes, ReceiverLink
 from drill.replication import continuity
+from drill.replication.carrier import Carrier
 from drill.replication.continuity import Adopt, Continue, NewEpoch
-from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, Frame, LogWriter, Packed, Piece, pack, piece, trim
-from drill.replication.digests import PageDigests, Staging
-from drill.replication.extents import PAGE_BYTES, grouped, page_aligned
+from drill.replication.cyclelog import LogWriter
+from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
 
 PREFIX = "drill-"
 """Every checkpoint of ours begins with it; names are never used again (facts: a bitmap may outlive its checkpoint)."""
-
-TRIM_ZERO_MAX = 64 << 20
-"""A longer run of zeros is sent without looking whether it was zeros before: its leaves would fill the memory."""
-
-HOPELESS_FRAMES = 8
-"""After so many frames in a row that did not compress, only every eighth is tried."""
-
-_NOTHING = memoryview(b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +109,7 @@ class ItemSource:
         begun = ports.clock.monotonic()
         try:
             header = self._header(place, machine, job, bases)
-            carried = _Carrier(ports, header, checkpoint)
+            carried = Carrier(ports.files, ports.lanes, header, checkpoint)
             point = self._send(job, carried, checkpoint, witness=witness)
         finally:
             job.end()
@@ -200,7 +191,7 @@ class ItemSource:
             ),
         )
 
-    def _send(self, job: BackupJob, carried: _Carrier, checkpoint: str, *, witness: bool) -> Point:
+    def _send(self, job: BackupJob, carried: Carrier, checkpoint: str, *, witness: bool) -> Point:
         """The log goes out; the job ends before the acknowledgement is waited for, to give the scratch back early."""
         with self._ports.link.send(carried.header) as stream:
             writer = LogWriter(stream.write, carried.header)
@@ -236,97 +227,3 @@ class ItemSource:
 
     def _digests(self, target: str) -> PageDigests:
         return PageDigests(self._ports.files, f"{self._journal.order.item}/digests/{target}")
-
-
-class _Carrier:
-    """What one cycle carries: frames into the log, leaves into the staged digests, sums for the record."""
-
-    def __init__(self, ports: SourcePorts, header: LogHeader, tag: str) -> None:
-        self.header = header
-        self.data_bytes = 0  # what the tracker says, before it is trimmed
-        self.zero_bytes = 0
-        self._stored_in_a_row = 0
-        self._lanes = ports.lanes
-        self._files = ports.files
-        self._folder = f"{header.item}/digests"
-        ports.files.make_folder(self._folder)
-        self._digests = [PageDigests(ports.files, f"{self._folder}/{disk.target}") for disk in header.disks]
-        self._stagings = [
-            Staging(ports.files, digests, tag, disk.size_bytes, fresh=disk.full)
-            for disk, digests in zip(header.disks, self._digests, strict=True)
-        ]
-
-    def carry(self, job: BackupJob, writer: LogWriter) -> None:
-        """Read what the disks owe and write it to the log; reading, digesting and compressing share the lanes."""
-
-        def packed(group: _Group) -> Packed | None:
-            pieces = list(self._pieces(job, group))
-            return pack(group.index, pieces, compress=group.compress) if pieces else None
-
-        try:
-            for frame in self._lanes.ordered(packed, self._groups(job)):
-                if frame is not None:
-                    writer.frame(frame)
-                    self._stage(frame.frame)
-                    self._stored_in_a_row = 0 if frame.is_compressed else self._stored_in_a_row + 1
-        except BaseException:
-            for staging in self._stagings:
-                staging.discard()
-            raise
-
-    def seals(self, job: BackupJob, *, witness: bool) -> tuple[DiskSeal, ...]:
-        """How every disk is at the instant; the staged digests are durable."""
-        seals = tuple(
-            DiskSeal(
-                target=disk.target,
-                size_bytes=disk.size_bytes,
-                digest=staging.finish(),
-                witness=job.witness(disk.target) if witness else None,
-            )
-            for disk, staging in zip(self.header.disks, self._stagings, strict=True)
-        )
-        self._files.sync_folder(self._folder)
-        return seals
-
-    def _stage(self, frame: Frame) -> None:
-        try:
-            self._stagings[frame.index].add(frame)
-        except Damaged as error:
-            raise ResyncNeeded(self.header.item, self.header.disks[frame.index].target, str(error)) from error
-
-    def _groups(self, job: BackupJob) -> Iterator[_Group]:
-        count = 0
-        for index, disk in enumerate(self.header.disks):
-            found = page_aligned(job.extents(disk.target), disk.size_bytes)
-            for extents in grouped(found, CONTENT_MAX, EXTENTS_MAX - CONTENT_MAX // PAGE_BYTES):
-                for extent in extents:
-                    if extent.kind is ExtentKind.DATA:
-                        self.data_bytes += extent.length
-                    else:
-                        self.zero_bytes += extent.length
-                count += 1
-                hopeless = self._stored_in_a_row >= HOPELESS_FRAMES and count % HOPELESS_FRAMES
-                yield _Group(index, extents, compress=not hopeless)
-
-    def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
-        """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.
-
-        What is left out is proven by the roots: the receiver compares, and a page that was missed is a mismatch.
-        """
-        disk = self.header.disks[group.index]
-        for extent in group.extents:
-            is_data = extent.kind is ExtentKind.DATA
-            found = piece(extent, job.read(disk.target, extent.offset, extent.length) if is_data else _NOTHING)
-            if disk.full or (not is_data and extent.length > TRIM_ZERO_MAX):
-                yield found
-            else:
-                yield from trim(found, self._digests[group.index].leaves(extent.offset, extent.length))
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Consecutive extents of one disk that fill one frame."""
-
-    index: int
-    extents: tuple[Extent, ...]
-    compress: bool

@@ -229,7 +229,10 @@ class LogReader:
         text = self._json(kind, fields, _Record.TRAILER)
         trailer = plainjson.decode(LogTrailer, text, where="cycle log trailer")
         expected = self._digest.digest()
-        if self._source(DIGEST_BYTES) != expected:
+        found = self._source(DIGEST_BYTES)
+        if len(found) != DIGEST_BYTES:
+            raise BadInput(_WHERE, "the log ends too early")
+        if found != expected:
             raise Damaged(_WHERE, "the log does not match its digest")
         self.read_bytes += DIGEST_BYTES
         if tuple((d.target, d.size_bytes) for d in trailer.disks) != tuple(

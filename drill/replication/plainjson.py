@@ -1,7 +1,8 @@
 """Values as JSON and back: strict, bounded, without a second meaning (guarantees § Security 11).
 
 What comes from a file or a peer is refused when it is too long, too deep, not UTF-8, has a key twice, or holds a
-number JSON does not know (NaN, Infinity).  What passes has exactly the types of the dataclass it is read into.
+number JSON does not know (NaN, Infinity).  What passes has exactly the fields and types of the dataclass it is read
+into.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Hashable
 from functools import lru_cache
 from typing import NoReturn, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from drill.errors import BadInput
 
@@ -23,6 +24,12 @@ DEPTH_MAX = 32
 @lru_cache(maxsize=256)
 def _adapter(shape: Hashable) -> TypeAdapter[object]:
     return TypeAdapter(cast("type[object]", shape))
+
+
+@lru_cache(maxsize=256)
+def _reader(shape: Hashable) -> TypeAdapter[tuple[object]]:
+    """Of a list of one: a dataclass takes no configuration of its own, but has that of what it lies in."""
+    return TypeAdapter(cast("type[tuple[object]]", tuple[shape]), config=ConfigDict(extra="forbid"))  # type: ignore[valid-type]
 
 
 def encode(shape: object, value: object) -> bytes:
@@ -37,10 +44,10 @@ def decode(shape: type[T], data: bytes | memoryview, *, where: str, limit_bytes:
         raise BadInput(where, f"{len(text)} bytes of JSON, at most {limit_bytes} are read")
     _check_plain(text, where)
     try:
-        return cast("T", _adapter(cast("Hashable", shape)).validate_json(text, strict=True))
+        return cast("T", _reader(cast("Hashable", shape)).validate_json(b"[%b]" % text, strict=True)[0])
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = ".".join(str(part) for part in first["loc"][1:])
         raise BadInput(where, f"{path or 'value'}: {first['msg']}") from error
 
 

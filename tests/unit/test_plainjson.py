@@ -43,6 +43,7 @@ def test_what_was_encoded_is_decoded_to_the_same(found: tuple[DiskSeal, ...]) ->
         pytest.param(b'{"count": 1.0}', id="a float"),
         pytest.param(b'{"count": true}', id="a boolean"),
         pytest.param(b'{"names": ["a"]}', id="a missing field"),
+        pytest.param(b'{"count": 1, "more": 1}', id="an unknown field"),
         pytest.param(b'{"count": 1, "names": "ab"}', id="text for a list"),
         pytest.param(b'{"count": 1', id="cut off"),
         pytest.param(b'{"count": 1} x', id="more behind it"),

@@ -40,6 +40,8 @@ def _apply(file: bytes, l2_at: int, first: int, disk: bytearray) -> None:
     for index in range(4096):
         entry, zero, allocated = struct.unpack_from(">QII", file, l2_at + 16 * index)
         assert not zero & allocated
+        if not zero | allocated:
+            continue
         host = entry & 0x00FFFFFFFFFFFE00
         for bit in range(32):
             start = (first + index) * 65536 + bit * 2048

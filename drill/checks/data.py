@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 
 from drill.checks.machine import LEDGER_BYTES_MAX
@@ -12,6 +13,7 @@ from drill.model.fact import Json, LedgerRead
 from drill.ports import Clock, Guest, Hosts
 
 OFFSET_TRIES = 3
+_UPTIME = re.compile(rb"([0-9]{1,10})\.([0-9]{2}) ")
 
 
 def disk_content(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
@@ -67,8 +69,11 @@ def _held(content: bytes, booted_us: int) -> int:
 
 def _booted_us(guest: Guest) -> int:
     """The guest's wall clock when its kernel started: no record of its own is older."""
-    uptime = float(guest.read_file("/proc/uptime", 256).split()[0])
-    return guest.time_us() - int(uptime * 1_000_000)
+    said = guest.read_file("/proc/uptime", 256)
+    found = _UPTIME.match(said)
+    if found is None:
+        raise BadInput(where="/proc/uptime in the guest", problem=f"{said[:40]!r} is no uptime")
+    return guest.time_us() - int(found[1]) * 1_000_000 - int(found[2]) * 10_000
 
 
 def source_ledger(command: ReadSourceLedger, hosts: Hosts, clock: Clock) -> SourceLedger:

@@ -37,7 +37,7 @@ _RANGES = (
     "select min(id), max(id) from (select id, id - row_number() over (order by id) as island from"
     " (select {column}::bigint as id from {table}) as held) as placed group by island order by 1"
 )
-_RANGE = re.compile(r"([0-9]+)\|([0-9]+)")
+_RANGE = re.compile(r"([0-9]{1,18})\|([0-9]{1,18})")
 
 
 def database(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:

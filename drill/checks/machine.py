@@ -11,7 +11,7 @@ from drill.model.fact import Json
 from drill.model.machine import PowerState
 from drill.ports import Clock, Hosts
 
-_BEAT = re.compile(rb"drill-heartbeat (\d+)")
+_BEAT = re.compile(rb"drill-heartbeat (\d{1,18})(?!\d)")
 CONSOLE_SECONDS = 2.6
 LEDGER_BYTES_MAX = 64 << 20
 

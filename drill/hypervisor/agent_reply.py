@@ -25,8 +25,14 @@ CHARACTERS_MAX = 24 * 1024 * 1024
 DEPTH_MAX = 16
 NICS_MAX = 256
 ADDRESSES_MAX = 256
+NUMBER_MAX = 2**63 - 1
+"""What an agent can mean: its numbers are 64 bits wide, a clock's nanoseconds among them."""
+SIGNAL_MAX = 127
+EXIT_CODE_MAX = 2**32 - 1
+"""Windows' are 32 bits wide."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NO_MAC = "00:00:00:00:00:00"
+_GROUP = 1  # the bit of a MAC that addresses many cards: no card's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Reply:
 
     @classmethod
     def parse(cls, text: str, *, where: str) -> Reply:
-        """The `return` value of a whole reply."""
+        """The `return` value of a whole reply, which holds nothing else: what has an id answers somebody else."""
         nothing = cls(None, where)
         if len(text) > CHARACTERS_MAX:
             nothing.refuse(f"a reply of {len(text)} characters")
@@ -48,6 +54,8 @@ class Reply:
             nothing.refuse(f"a reply that is no JSON: {str(error)[:100]}")
         if _depth(document) > DEPTH_MAX:
             nothing.refuse(f"a reply nested more than {DEPTH_MAX} deep")
+        if isinstance(document, dict) and document.keys() - {"return"}:
+            nothing.refuse(f"a reply that also has {min(document.keys() - {'return'})[:40]!r}")
         return cls(document, where).field("return")
 
     def refuse(self, problem: str) -> NoReturn:
@@ -71,10 +79,10 @@ class Reply:
             self.refuse(f"{type(self.value).__name__} where a list of at most {most} belongs")
         return tuple(replace(self, value=item) for item in self.value)
 
-    def number(self) -> int:
-        """A whole number of 63 bits that is not negative."""
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value < 2**63:
-            self.refuse("no whole number where one belongs")
+    def number(self, most: int = NUMBER_MAX) -> int:
+        """A whole number from 0 to `most`."""
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value <= most:
+            self.refuse(f"no whole number up to {most} where one belongs")
         return self.value
 
     def truth(self) -> bool:
@@ -102,7 +110,7 @@ class Reply:
     def completed(self, output_bytes_max: int) -> Completed:
         """The result in an answer of `guest-exec-status`; outputs are cut.  Killed by signal 9 is exit code -9."""
         signal = self.optional("signal")
-        code = -signal.number() if signal else self.field("exitcode").number()
+        code = -signal.number(SIGNAL_MAX) if signal else self.field("exitcode").number(EXIT_CODE_MAX)
         outputs = (self.optional(key) for key in ("out-data", "err-data"))
         output, errors = (b"" if data is None else data.base64(CHARACTERS_MAX)[:output_bytes_max] for data in outputs)
         return Completed(exit_code=code, output=output, errors=errors)
@@ -117,7 +125,7 @@ class Reply:
         mac = _NO_MAC if hardware is None else hardware.text(64).lower()
         if mac == _NO_MAC:
             return None
-        if not name.isprintable() or not _MAC.fullmatch(mac):
+        if not name.isprintable() or not _MAC.fullmatch(mac) or int(mac[:2], 16) & _GROUP:
             self.refuse(f"network card {name!r} with MAC {mac!r}")
         entries = self.optional("ip-addresses")
         addresses = () if entries is None else entries.items(ADDRESSES_MAX)
@@ -127,9 +135,12 @@ class Reply:
         """One address of a card, with its prefix length, in its usual form."""
         text = f"{self.field('ip-address').text(64)}/{self.field('prefix').number()}"
         try:
-            return str(ip_interface(text))
+            found = ip_interface(text)
         except ValueError:
             self.refuse(f"{text!r} where an address belongs")
+        if found.ip.is_multicast or found.ip.is_unspecified or "%" in text:
+            self.refuse(f"{text!r} as the address of a card")
+        return str(found)
 
 
 def _no_constant(name: str) -> Json:

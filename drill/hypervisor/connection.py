@@ -23,6 +23,8 @@ from drill.errors import DrillError, Failed, Unknown, Unreachable, Unsupported, 
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_MISSES = 3
 OLDEST_LIBVIRT = 8_000_000  # `<tcg><tb-cache>`
+CAUSE_MAX = 500
+"""So much of libvirt's words goes into an error; a guest's agent may have written them."""
 T = TypeVar("T")
 Handle: TypeAlias = Any  # a virConnect
 
@@ -92,7 +94,7 @@ def version_text(number: int) -> str:
 
 def meaning(error: libvirt.libvirtError, action: str, uri: str, *, changes: bool) -> DrillError:
     """A libvirt error as the class that says what the operator can do about it."""
-    code, cause = error.get_error_code(), str(error)
+    code, cause = error.get_error_code(), str(error)[:CAUSE_MAX]
     if code in _ABSENT:
         return Usage(problem=f"{action}: {cause}")
     if error.get_error_domain() == libvirt.VIR_FROM_RPC:

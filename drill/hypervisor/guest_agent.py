@@ -15,7 +15,7 @@ import libvirt_qemu
 
 from drill.errors import BadInput, DrillError, Unknown, Unreachable
 from drill.hypervisor.agent_reply import Json, Reply
-from drill.hypervisor.connection import Connection, Handle, meaning
+from drill.hypervisor.connection import CAUSE_MAX, Connection, Handle, meaning
 from drill.ports import Completed, GuestNic
 
 REPLY_SECONDS = 10
@@ -77,6 +77,10 @@ class LibvirtGuest:
             part = self._ask("guest-file-read", {"handle": file, "count": _CHUNK}, changes=False)
             data = part.optional("buf-b64")
             piece = b"" if data is None else data.base64(_CHUNK)
+            if part.field("count").number(_CHUNK) != len(piece):
+                raise BadInput(
+                    where=f"agent of guest {self._name}", problem=f"{path}: a part is not as long as it says"
+                )
             content += piece
             if len(content) > limit_bytes:
                 raise BadInput(where=f"agent of guest {self._name}", problem=f"{path} is over {limit_bytes} bytes")
@@ -107,12 +111,14 @@ class LibvirtGuest:
                 return str(libvirt_qemu.qemuAgentCommand(domain, request, timeout, 0))
             except libvirt.libvirtError as error:
                 raise self._agent_meaning(error, command, changes=changes) from error
+            except UnicodeDecodeError as error:
+                raise BadInput(where=f"agent of guest {self._name}", problem="a reply that is not UTF-8") from error
 
         reply = self._connection.call(f"{command} in guest {self._name}", act, changes=changes)
         return Reply.parse(reply, where=f"agent of guest {self._name}")
 
     def _agent_meaning(self, error: libvirt.libvirtError, command: str, *, changes: bool) -> DrillError:
-        action, cause = f"{command} in guest {self._name}", str(error)
+        action, cause = f"{command} in guest {self._name}", str(error)[:CAUSE_MAX]
         begun = error.get_error_code() == libvirt.VIR_ERR_AGENT_UNRESPONSIVE and "not connected" not in cause
         if begun and changes:
             return Unknown(action=action, cause=cause)

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from drill.errors import DrillError, Refused
+from drill.errors import Damaged, DrillError, Refused
 from drill.fuzz.deeds_guest import GUEST_DEEDS
+from drill.fuzz.deeds_hostile import hostile
 from drill.fuzz.deeds_store import STORE_DEEDS
 from drill.fuzz.faults import SIDES, UNANSWERED
 from drill.fuzz.scene import Args, Deed, Scene, integer
+from drill.fuzz.steps import DRIFT
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, outcome_of
 from drill.replication.cycle import PREFIX
 from drill.replication.journal import JournalFile
+
+LOGS_MAX: Final = 4
+"""Logs that may reach the receiver within one cycle: its own, one that comes twice, an old one, a rival's (L2)."""
 
 
 def _cycle(scene: Scene, args: Args) -> str:
     world = scene.world
     scene.supervise()
+    if sum(name.startswith(PREFIX) for name in world.hypervisor.checkpoints) > 1:
+        world.note("left-over checkpoint")
     scene.plan(args)
     source = world.source
     outcome = "no source" if source is None else outcome_of(lambda: source.cycle(witness=False))
     scene.settle()
-    if source is not None and world.processes[SOURCE].alive and not world.happened & UNANSWERED:
+    answered = not world.happened & UNANSWERED and not world.hypervisor.frozen
+    if source is not None and world.processes[SOURCE].alive and answered:
         scene.oracle.must("I32", world.hypervisor.job is None, "a cycle is over and its job is still open")
+    scene.oracle.must("L2", len(world.network.attempts) <= LOGS_MAX, f"{len(world.network.attempts)} logs in one cycle")
     scene.expect(outcome)
     return outcome
 
@@ -34,6 +43,8 @@ def _restart(scene: Scene, args: Args) -> str:
     world.start(side)
     scene.plan(args)
     outcome = scene.first_look(side)
+    if outcome == "killed":
+        world.note(f"{side} killed while starting")
     scene.settle()
     if world.processes[side].alive:
         scene.crashed[side] = False
@@ -72,18 +83,26 @@ def _end(scene: Scene, args: Args) -> str:
 def _end_again(scene: Scene) -> None:
     """The host is up again, and the journal says whether there is anything to end."""
     world = scene.world
-    world.network.up, world.files[SOURCE].room = True, None
+    scene.heal()
     scene.open(SOURCE)
     if not world.processes[SOURCE].alive:
         return
     file = JournalFile(world.files[SOURCE], ITEM)
-    if (journal := file.load()) is not None:
+    try:
+        journal = file.load()
+    except Damaged:  # it rotted before, and so nothing was under way
+        return
+    if journal is not None:
         source = world.make_source(file, journal)
         scene.oracle.must("I16", outcome_of(source.end) == "done", "an end that was cut short cannot be repeated")
 
 
 def _clock(scene: Scene, args: Args) -> str:
     clock, seconds = scene.world.clock, integer(args, "seconds")
+    if seconds == DRIFT:
+        clock.rate = 1 if clock.rate > 1 else 3
+        scene.world.note("clock drifts")
+        return "drifts"
     clock.frozen = clock.frozen ^ (not seconds)
     clock.jump(seconds)
     scene.oracle.jumped = True
@@ -92,8 +111,16 @@ def _clock(scene: Scene, args: Args) -> str:
 
 
 def _network(scene: Scene, args: Args) -> str:
-    scene.world.network.up = bool(args["up"])
-    return "up" if args["up"] else "down"
+    network = scene.world.network
+    network.up, network.deaf = bool(args["up"]), bool(args.get("deaf"))
+    return "deaf" if network.up and network.deaf else "up" if network.up else "down"
+
+
+def _rival(scene: Scene, _: Args) -> str:
+    """A second agent replicates the same item, with a state of its own."""
+    scene.supervise()
+    scene.world.note("two agents")
+    return scene.rival()
 
 
 def _stale(scene: Scene, args: Args) -> str:
@@ -126,6 +153,8 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "power": _power,
     "clock": _clock,
     "network": _network,
+    "rival": _rival,
+    "hostile": hostile,
     "stale": _stale,
     "end": _end,
 }

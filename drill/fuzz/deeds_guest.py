@@ -7,7 +7,7 @@ from typing import Final
 
 from drill.fuzz.scene import Args, Deed, Scene, integer, real
 from drill.fuzz.steps import SECTOR
-from drill.sim.disk import BitmapState, SimDisk
+from drill.sim.disk import Bitmap, BitmapState, SimDisk
 
 
 def _write(scene: Scene, args: Args) -> str:
@@ -27,6 +27,10 @@ def _qemu(scene: Scene, args: Args) -> str:
     if args["how"] == "kill":
         hypervisor.kill()
         scene.world.note("QEMU killed")
+    elif args["how"] == "freeze":
+        hypervisor.freeze()
+        scene.world.note("QEMU frozen")
+        return "frozen"
     else:
         hypervisor.stop()
         scene.world.note("QEMU stopped")
@@ -55,10 +59,19 @@ def _define(scene: Scene, _: Args) -> str:
     return "defined"
 
 
-def _foreign(scene: Scene, _: Args) -> str:
+def _foreign(scene: Scene, args: Args) -> str:
+    """Another tool's checkpoint, or a bitmap that libvirt knows nothing of, or a snapshot that it commits at once."""
     hypervisor = scene.world.hypervisor
-    if not hypervisor.running or hypervisor.job is not None:
+    if not hypervisor.running or hypervisor.frozen or hypervisor.job is not None:
         return "impossible"
+    if args["what"] == "bitmap":
+        for disk in hypervisor.disks.values():
+            disk.bitmaps[f"theirs-{scene.fresh()}"] = Bitmap()
+        scene.world.note("foreign bitmap")
+        return "made"
+    if args["what"] == "snapshot":  # bitmaps and content go on as they were (ground 1.12)
+        scene.world.note("foreign snapshot")
+        return "committed"
     hypervisor.begin(f"theirs-{scene.fresh()}", dict.fromkeys(hypervisor.disks)).end()
     scene.world.note("foreign checkpoint")
     return "taken"

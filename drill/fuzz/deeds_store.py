@@ -7,6 +7,9 @@ from typing import Final
 
 from drill.fuzz.scene import Args, Deed, Scene, integer, real
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, outcome_of
+from drill.model.point import Point
+
+RUN: Final = "run-1"
 
 _ROTS = (".json", ".leaves", ".chunks", ".staged")
 """Files whose rot today's engine is to find; that of the points' own data awaits the scrub."""
@@ -93,21 +96,75 @@ def _forget(scene: Scene, _: Args) -> str:
     return outcome
 
 
+def _old_file(scene: Scene, args: Args) -> str:
+    """One file is that of an earlier day: a state file is built upon nowhere, digests are found out."""
+    side, world = str(args["side"]), scene.world
+    files = world.files[side]
+    if side not in world.copies or files.read_only:
+        return "no copy"
+    older = sorted(path for path in files.older(world.copies[side]) if path.endswith(_ROTS))
+    if not older:
+        return "nothing"
+    path = older[integer(args, "file") % len(older)]
+    world.stop(side)
+    files.put_back_one(world.copies[side], path)
+    files.room = None
+    world.note(f"{side} old file put back")
+    scene.forgot = scene.rotten = True
+    outcome = scene.open(side)
+    if side == RECEIVER and outcome == "done":
+        scene.reset(world.points())
+    if side == RECEIVER and outcome == "Damaged":  # it names files that are gone since
+        return f"given up {_forget(scene, args)}"
+    return f"{path.rpartition('.')[2]} {outcome}"
+
+
 def _rehearse(scene: Scene, args: Args) -> str:
-    """Disks for a test failover over a point: looked at, written to by the guest that runs there, taken away."""
-    world, receiver, oracle = scene.world, scene.world.receiver, scene.oracle
-    if receiver is None or outcome_of(world.points) != "done" or not world.points():
+    """Disks for a test failover over a point: looked at, written to by the guest that runs there, taken away.
+
+    Whatever goes wrong, cleaning up ends with nothing left (L5), and not a byte of the store is another (I24).
+    """
+    world, oracle = scene.world, scene.oracle
+    if world.receiver is None or outcome_of(world.points) != "done" or not world.points():
         return "nothing"
     points, version = world.points(), world.files[RECEIVER].version
     point = points[integer(args, "which") % len(points)].point
+    world.runs.room = integer(args, "room") if "room" in args else None
+    scene.plan(args)
+    outcome = outcome_of(lambda: _failover_test(scene, point))
+    if outcome == "done":
+        outcome = outcome_of(lambda: _cleanup(scene))
+    if outcome == "killed":
+        world.note("test failover killed")
+    calm = world.processes[RECEIVER].alive and not scene.is_read_only(RECEIVER)
+    scene.settle()
+    world.runs.room = None
+    if calm:
+        oracle.must("I24", version == world.files[RECEIVER].version, "a test failover changed the store")
+    else:
+        scene.open(RECEIVER)
+    oracle.must("L5", outcome_of(lambda: _cleanup(scene)) == "done", "a test failover cannot be cleaned up")
+    left = [path for path in world.runs.paths() if path.startswith(RUN)]
+    oracle.must("L5", not left, f"{left} are left of a test failover")
+    return f"rehearsed {outcome}"
+
+
+def _failover_test(scene: Scene, point: Point) -> None:
+    world, oracle, receiver = scene.world, scene.oracle, scene.world.receiver
     truth = world.hypervisor.instants[point.begun_us].disks
-    for disk in receiver.overlays("run-1", ITEM, point.epoch, point.sequence):
+    for disk in receiver.overlays(RUN, ITEM, point.epoch, point.sequence) if receiver else ():
         shown = world.images.content(disk.path, "raw" if disk.path.endswith(".raw") else "qcow2")
         oracle.must("I24", shown.same(truth[disk.target]), f"{disk.target} of {point.epoch}/{point.sequence}")
-        world.images.scribble(disk.path)
-    receiver.remove_overlays("run-1")
-    oracle.must("I24", version == world.files[RECEIVER].version, "a test failover changed the store")
-    return "rehearsed"
+        oracle.must("I25", shown.same(truth[disk.target]), f"{disk.target} of {point.epoch}/{point.sequence}")
+        try:
+            world.images.scribble(disk.path)
+        except OSError:
+            world.note("overlay full")
+
+
+def _cleanup(scene: Scene) -> None:
+    if scene.world.receiver is not None:
+        scene.world.receiver.remove_overlays(RUN)
 
 
 STORE_DEEDS: Final[Mapping[str, Deed]] = {
@@ -117,6 +174,7 @@ STORE_DEEDS: Final[Mapping[str, Deed]] = {
     "rot": _rot,
     "forget": _forget,
     "rehearse": _rehearse,
+    "old file": _old_file,
     "spoil": _spoil,
 }
 """Steps of the files of both sides."""

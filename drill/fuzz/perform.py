@@ -15,6 +15,9 @@ from drill.fuzz.scene import CALM_CYCLES, Scene
 from drill.fuzz.steps import Step
 from drill.fuzz.world import DiskPlan
 
+AGAIN_EVERY = 4
+"""Of so many walks one has a further cycle at its end."""
+
 
 class Walk:
     """One walk through a world of its own."""
@@ -45,6 +48,16 @@ class Walk:
         point, disks = world.contents(world.points()[-1:])[0]
         same = disks.keys() == now.keys() and all(content.same(now[target]) for target, content in disks.items())
         scene.oracle.must("L1", same, f"{point.epoch}/{point.sequence} is not what the disks are")
+        if len(world.hypervisor.instants) % AGAIN_EVERY == 0:
+            self._once_more()
+
+    def _once_more(self) -> None:
+        """A cycle after one that was done copies no disk whole, however much there was before (L2)."""
+        scene, world = self.scene, self.scene.world
+        outcome, letter = self.step(Step("cycle", {})), world.network.kept[-1:]
+        whole = [disk.target for one in letter for disk in one.header.disks if disk.full]
+        scene.oracle.must("L2", outcome == "done", f"a cycle after one that was done ended with {outcome}")
+        scene.oracle.must("L2", not whole, f"disks {whole} are copied whole again, and nothing had happened")
 
     def close(self) -> None:
         """The walk is over."""

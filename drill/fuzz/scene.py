@@ -11,12 +11,14 @@ from drill.fuzz import faults
 from drill.fuzz.faults import HARMLESS, SIDES
 from drill.fuzz.oracle import Oracle, StepFacts, Violated
 from drill.fuzz.steps import SECTOR, Value
-from drill.fuzz.world import RECEIVER, SOURCE, DiskPlan, World, outcome_of
+from drill.fuzz.world import ITEM, RECEIVER, SOURCE, DiskPlan, World, outcome_of
 from drill.model.cycle import LogHeader
+from drill.replication import manifest
 from drill.replication.cycle import PREFIX
 from drill.replication.manifest import SealedPoint
 from drill.sim.content import PAGE
 from drill.sim.disk import SimDisk
+from drill.sim.process import Process
 
 CALM_CYCLES = 3
 """Within so many cycles without a fault the replica must be exact again (L1)."""
@@ -50,6 +52,8 @@ class Scene:
         self._fresh = 0
         self.world.on_offer = self._offered
         self.world.hypervisor.on_drop = self._dropped
+        self.world.on_rival = self.rival
+        self.world.network.on_midway = self._midway
         for side in SIDES:
             self.world.start(side)
             self.world.open(side)
@@ -95,6 +99,12 @@ class Scene:
         """What a guest writes in the middle of a cycle."""
         self.write(disk, at, 9, self.fresh())
 
+    def rival(self) -> str:
+        """A second agent's cycle; our next one begins a new epoch."""
+        self.forgot = True
+        self.trouble()
+        return self.world.rival_cycle()
+
     def fresh(self) -> int:
         """A number that this walk has not used."""
         self._fresh += 1
@@ -118,7 +128,7 @@ class Scene:
         world = self.world
         if self._standing >= PATIENCE:
             self.heal()
-        if not world.hypervisor.running and self._standing:
+        if self._standing and (world.hypervisor.frozen or not world.hypervisor.running):
             world.hypervisor.start()
         for side in SIDES:
             if not world.processes[side].alive:
@@ -131,7 +141,8 @@ class Scene:
     def heal(self) -> None:
         """Everything that stands in the way is mended."""
         world = self.world
-        world.network.up, world.clock.frozen = True, False
+        world.network.up, world.network.deaf = True, False
+        world.clock.frozen, world.clock.rate = False, 1
         world.hypervisor.start()
         stopped = self._is_stopped()
         for side in SIDES:
@@ -169,9 +180,12 @@ class Scene:
 
     def cut_power(self, side: str) -> None:
         """The power of a host whose process is gone."""
-        self.world.files[side].lose_power()
-        if side == RECEIVER:
-            self.world.runs.lose_power()
+        for files in (self.world.files[side], *((self.world.runs,) if side == RECEIVER else ())):
+            files.lose_power()
+            for kind, count in files.losses.items():
+                if count:
+                    self.world.note(kind)
+            files.losses.clear()
 
     def _bury(self, side: str) -> None:
         world = self.world
@@ -182,6 +196,10 @@ class Scene:
             self.cut_power(side)
         self.facts.interrupted = True
         self.crashed[side] = True
+
+    def is_read_only(self, side: str) -> bool:
+        """Whether a side's file system must be mounted anew."""
+        return self.world.files[side].read_only
 
     def _is_stopped(self) -> bool:
         """Whether a side refuses to go on after a failed fsync, until it is started again (I18)."""
@@ -236,7 +254,7 @@ class Scene:
         world, files = self.world, self.world.files[RECEIVER]
         try:
             points = world.points()
-        except (DrillError, OSError) as error:
+        except (DrillError, OSError, MemoryError) as error:
             hindered = files.failed_syncs or files.read_only or files.room is not None
             if isinstance(error, Damaged) or not (hindered or world.processes[RECEIVER].armed):
                 raise Violated("I4", f"points cannot be served: {error}") from error
@@ -250,6 +268,18 @@ class Scene:
         self.oracle.look(contents, self.facts)
         self._looked = (points, files.version)
 
+    def _midway(self) -> None:
+        """Somebody reads the store while a log arrives, without asking the agent: it describes itself."""
+        world, files = self.world, self.world.files[RECEIVER]
+        process, files.process = files.process, Process(world.note)
+        try:
+            found = manifest.peek(files, ITEM)
+            points = found.value.points if found else ()
+            self.oracle.must("I16", tuple(one.point for one in points) == self.oracle.seen, "half a log is a point")
+            self.oracle.exact(world.contents(points))
+        finally:
+            files.process = process
+
     def reset(self, points: Sequence[SealedPoint]) -> None:
         """The receiver's points were changed from outside: these are what it has."""
         self._looked = (None, -1)
@@ -260,6 +290,8 @@ class Scene:
         world = self.world
         return (
             not world.network.up
+            or world.network.deaf
+            or world.hypervisor.frozen
             or not world.hypervisor.running
             or world.source is None
             or world.store is None

@@ -47,14 +47,21 @@ WEIGHTS: Final = {
     "rot": 0.5,
     "end": 0.35,
     "forget": 0.12,
-    "rehearse": 0.6,
+    "rehearse": 0.7,
+    "rival": 0.25,
+    "hostile": 0.3,
+    "old file": 0.5,
 }
 """How often each kind comes, relative to the others."""
 
-STORAGE: Final = ("crash", "power", "sync", "write", "stuck", "read", "space")
+STORAGE: Final = (
+    *("crash", "power", "sync", "write", "stuck", "read", "space"),
+    *("close", "descriptors", "memory", "device"),
+)
+_STORAGE_WEIGHTS: Final = {"close": 0.3, "descriptors": 0.3, "memory": 0.3, "device": 0.6}
 CYCLE_FAULTS: Final = {
-    **{f"source {kind}": 1.0 for kind in STORAGE},
-    **{f"receiver {kind}": 1.5 for kind in STORAGE},
+    **{f"source {kind}": _STORAGE_WEIGHTS.get(kind, 1.0) for kind in STORAGE},
+    **{f"receiver {kind}": _STORAGE_WEIGHTS.get(kind, 1.5) for kind in STORAGE},
     "receiver space": 2.5,
     "cut": 1.0,
     "flip": 0.7,
@@ -66,10 +73,26 @@ CYCLE_FAULTS: Final = {
     "libvirt fails": 1.0,
     "libvirt answer lost": 1.0,
     "libvirtd down": 0.5,
-    "nbd": 0.8,
+    "libvirtd killed": 0.3,
+    "nbd": 0.5,
+    "nbd gone": 0.3,
+    "nbd short": 0.3,
+    "nbd list": 0.3,
     "guest writes": 2.5,
+    "flood": 0.3,
     "qemu killed": 0.7,
-    "grown": 0.3,
+    "qemu frozen": 0.3,
+    "grown": 0.15,
+    "plugged": 0.15,
+    "snapshot": 0.15,
+    "slow scratch": 0.15,
+    "rival": 0.25,
+    "half open": 0.3,
+    "late answer": 0.2,
+    "slow": 0.2,
+    "reorder": 0.2,
+    "skew": 0.2,
+    "midway": 0.3,
 }
 """Faults of a cycle, and how often each comes."""
 
@@ -77,7 +100,27 @@ _KINDS: Final = tuple(WEIGHTS)
 _KIND_SUMS: Final = tuple(accumulate(WEIGHTS.values()))
 _FAULTS: Final = tuple(CYCLE_FAULTS)
 _FAULT_SUMS: Final = tuple(accumulate(CYCLE_FAULTS.values()))
-_REACH: Final = {"sync": 8, "space": 16, "write": 22, "stuck": 22, "read": 12}
+_REACH: Final = {
+    "sync": 8,
+    "space": 16,
+    "write": 22,
+    "stuck": 22,
+    "read": 12,
+    "close": 12,
+    "descriptors": 40,
+    "memory": 40,
+    "device": 6,
+}
+_PARTS: Final = ("flip", "truncate", "reorder")
+_NUMBERS: Final = {
+    **dict.fromkeys(("libvirt fails", "libvirt answer lost", "libvirtd down"), 8),
+    **dict.fromkeys(("nbd", "nbd gone", "nbd short", "nbd list", "guest writes", "qemu killed", "stale"), 3),
+    **dict.fromkeys(("rival", "qemu frozen", "plugged", "snapshot", "slow scratch"), 2),
+    "libvirtd killed": 1,
+    "midway": 12,
+}
+DRIFT: Final = 1
+"""A step of the clock of so many seconds means that it goes at another rate."""
 SECTOR = 512
 
 
@@ -138,13 +181,9 @@ def _fault(rng: Random, name: str) -> list[str | int | float]:
         return [name, rng.randrange(_REACH.get(last, 60))]
     if name == "cut":
         return [name, rng.choice((0, rng.randrange(3000), rng.randrange(20_000)))]
-    if name in ("flip", "truncate"):
+    if name in _PARTS:
         return [name, round(rng.random(), 4)]
-    if name in ("libvirt fails", "libvirt answer lost", "libvirtd down"):
-        return [name, rng.randrange(8)]
-    if name in ("nbd", "guest writes", "qemu killed", "stale"):
-        return [name, rng.randrange(3)]
-    return [name, 1]
+    return [name, rng.randrange(_NUMBERS[name]) if name in _NUMBERS else 1]
 
 
 def _opening(rng: Random) -> dict[str, Value]:
@@ -159,6 +198,18 @@ def _opening(rng: Random) -> dict[str, Value]:
 
 def _power(rng: Random) -> dict[str, Value]:
     return {"side": rng.choice(("source", "receiver", "both")), "salt": rng.getrandbits(32)}
+
+
+def _rehearsal(rng: Random) -> dict[str, Value]:
+    """A test failover; its overlays may fill up, or it may be cut short at any point."""
+    found: dict[str, Value] = {"which": rng.randrange(16)}
+    chance = rng.random()
+    if chance < 0.2:
+        found |= {"room": rng.choice((1, 2, 3))}
+    elif chance < 0.5:
+        name = rng.choice(("receiver crash", "receiver crash", "receiver power", "receiver write"))
+        found |= {"faults": [[name, rng.randrange(30)]], "salt": rng.getrandbits(32)}
+    return found
 
 
 def _end(rng: Random) -> dict[str, Value]:
@@ -176,13 +227,13 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "cycle": _cycle,
     "restart": _opening,
     "power": _power,
-    "qemu": lambda rng: {"how": rng.choice(("kill", "kill", "stop")), "back": rng.random() < 0.8},
+    "qemu": lambda rng: {"how": rng.choice(("kill", "kill", "stop", "freeze")), "back": rng.random() < 0.8},
     "bitmap": lambda rng: {"disk": rng.randrange(3), "in use": rng.random() < 0.5},
     "grow": lambda rng: {"disk": rng.randrange(3), "sectors": rng.choice((1, 7, 8, 64, 128))},
     "plug": lambda rng: {"disk": rng.randrange(3), "sectors": rng.choice((64, 65, 200))},
-    "clock": lambda rng: {"seconds": rng.choice((3600, -3600, 365 * 86400, -365 * 86400, 0))},
+    "clock": lambda rng: {"seconds": rng.choice((3600, -3600, 365 * 86400, -365 * 86400, 0, DRIFT))},
     "room": lambda rng: {"side": rng.choice(("source", "receiver")), "pages": rng.choice((-1, 0, 2, 6, 14))},
-    "network": lambda rng: {"up": rng.random() < 0.6},
+    "network": lambda rng: {"up": rng.random() < 0.7, "deaf": rng.random() < 0.3},
     "stale": lambda rng: {"which": rng.randrange(4)},
     "keep": lambda rng: {"side": rng.choice(("source", "receiver"))},
     "put back": lambda rng: {"side": rng.choice(("source", "receiver"))},
@@ -194,5 +245,8 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
         "mend": rng.random() < 0.5,
     },
     "end": _end,
-    "rehearse": lambda rng: {"which": rng.randrange(16), "at": rng.random()},
+    "rehearse": _rehearsal,
+    "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},
+    "hostile": lambda rng: {"which": rng.randrange(1 << 16)},
+    "old file": lambda rng: {"side": rng.choice(("source", "receiver")), "file": rng.randrange(64)},
 }

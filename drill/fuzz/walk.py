@@ -63,7 +63,7 @@ def route(seed: int, number: int) -> Route:
     """The `number`-th walk of a seed."""
     rng = Random((seed << 32) + number)  # noqa: S311 - walks must be repeatable
     disks = step_kinds.disks(rng)
-    return Route(disks, tuple(step_kinds.steps(rng, rng.randrange(30, 61))))
+    return Route(disks, tuple(step_kinds.steps(rng, rng.randrange(31, 53))))
 
 
 def walk(found: Route, faults: Counter[str], invariants: Counter[str]) -> tuple[Fall | None, tuple[str, ...]]:

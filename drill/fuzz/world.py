@@ -72,7 +72,9 @@ class World:
         }
         self.runs = SimFiles(self.processes[RECEIVER], self.rng, "runs")
         self.images = SimImages({"store": self.files[RECEIVER], "runs": self.runs})
-        self.network = SimNetwork(_Taker(self), self.rng, self.note)
+        self.network = SimNetwork(_Taker(self), self.rng, self.note, self.clock.sleep)
+        self.on_rival: Callable[[], object] = _nothing
+        self._rival: ItemSource | None = None
         self.copies: dict[str, dict[str, Folder]] = {}
         self.source: ItemSource | None = None
         self.store: Store | None = None
@@ -129,6 +131,22 @@ class World:
         file.save(Journal(order=order))
         self.source = self.make_source(file, Journal(order=order))
 
+    def rival_cycle(self) -> str:
+        """A cycle of a second agent, which was told to replicate the same item and has a state of its own."""
+        if self._rival is None:
+            process = Process(_nobody)
+            files = SimFiles(process, self.rng, "rival")
+            file = JournalFile(files, ITEM)
+            order = ProtectionOrder(item=ITEM, domain=DOMAIN, receiver="-", interval_seconds=30)
+            file.save(Journal(order=order))
+            self._rival = self.make_source(file, Journal(order=order), process, files)
+        rival = self._rival
+        return outcome_of(lambda: rival.cycle(witness=False))
+
+    def spare(self) -> SimDisk:
+        """A disk that is not plugged in."""
+        return SimDisk(64 * 1024, granule=65536, cluster=65536)
+
     def points(self) -> tuple[SealedPoint, ...]:
         """What the receiver serves now; raises what it raises, Unreachable when it is down."""
         if self.store is None:
@@ -137,17 +155,9 @@ class World:
 
     def contents(self, points: Sequence[SealedPoint]) -> list[tuple[Point, Mapping[str, Content]]]:
         """Every point with what a guest would read from its disks."""
-        read: dict[str, Content] = {}
-        found: list[tuple[Point, Mapping[str, Content]]] = []
-        for sealed in points:
-            disks = {}
-            for disk in sealed.disks:
-                path = f"/store/{ITEM}/{disk.file}"
-                if path not in read:
-                    read[path] = self.images.content(path, disk.format)
-                disks[disk.target] = read[path]
-            found.append((sealed.point, disks))
-        return found
+        folder = f"/store/{ITEM}/"
+        read = self.images.contents((folder + disk.file, disk.format) for sealed in points for disk in sealed.disks)
+        return [(sealed.point, {disk.target: read[folder + disk.file] for disk in sealed.disks}) for sealed in points]
 
     def orphans(self, points: Sequence[SealedPoint]) -> frozenset[str]:
         """Files of the store that none of its points needs."""
@@ -171,7 +181,8 @@ class World:
 
     def close(self) -> None:
         """Nobody needs it any more: let go of what refers back, so that no collector must look for it."""
-        self.source = self.store = self.receiver = self.role = None
+        self.source = self.store = self.receiver = self.role = self._rival = None
+        self.on_rival = _nothing
         self.on_offer = self.hypervisor.on_drop = _nobody
         self.hypervisor.during, self.hypervisor.job = [], None
         for process in self.processes.values():
@@ -187,13 +198,15 @@ class World:
         if journal is not None and not journal.ended:
             self.source = self.make_source(file, journal)
 
-    def make_source(self, file: JournalFile, journal: Journal) -> ItemSource:
+    def make_source(
+        self, file: JournalFile, journal: Journal, process: Process | None = None, files: SimFiles | None = None
+    ) -> ItemSource:
         """The engine's source over this world's ports."""
-        process = self.processes[SOURCE]
+        process = process or self.processes[SOURCE]
         ports = SourcePorts(
             backups=SimBackups(self.hypervisor, process),
             link=SimLink(self.network, process),
-            files=self.files[SOURCE],
+            files=files or self.files[SOURCE],
             clock=self.clock,
             lanes=OneLane(),
             nonce=self._nonce,
@@ -207,6 +220,10 @@ class World:
 
 def _nobody(_: object) -> None:
     """Nobody watches."""
+
+
+def _nothing() -> None:
+    """Nothing happens."""
 
 
 class _Taker:
@@ -236,7 +253,7 @@ class _Taker:
             raise Unreachable("the agent's receiver role", "peer:8084", "connection refused")
         try:
             return work(role)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise Unknown("receive", str(error)) from error
 
 
@@ -246,8 +263,8 @@ def outcome_of(work: Callable[[], object]) -> str:
         work()
     except DrillError as error:
         return error.id
-    except OSError:
-        return "OSError"
+    except (OSError, MemoryError) as error:
+        return type(error).__name__
     except Killed:
         return "killed"
     return "done"

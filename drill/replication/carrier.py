@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drill.errors import Damaged, ResyncNeeded
+from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogHeader
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
@@ -110,8 +110,17 @@ class Carrier:
         disk = self.header.disks[group.index]
         for extent in group.extents:
             is_data = extent.kind is ExtentKind.DATA
-            found = piece(extent, job.read(disk.target, extent.offset, extent.length) if is_data else _NOTHING)
+            data = job.read(disk.target, extent.offset, extent.length) if is_data else _NOTHING
+            if is_data and len(data) != extent.length:
+                raise Failed(f"reading {disk.target}", f"{len(data)} of {extent.length} bytes came")
+            found = piece(extent, data)
             if disk.full or (not is_data and extent.length > TRIM_ZERO_MAX):
                 yield found
             else:
-                yield from trim(found, self._digests[group.index].leaves(extent.offset, extent.length))
+                yield from trim(found, self._known(group.index, extent))
+
+    def _known(self, index: int, extent: Extent) -> bytes:
+        try:
+            return self._digests[index].leaves(extent.offset, extent.length)
+        except Damaged as error:
+            raise ResyncNeeded(self.header.item, self.header.disks[index].target, str(error)) from error

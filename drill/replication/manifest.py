@@ -131,6 +131,8 @@ class Manifests:
                 self._open[item] = sealed.Sealed(0, Manifest(item=item, points=(), files=()))
             elif found.value.item != item:
                 raise Damaged(f"{item}/{NAME}", f"it belongs to item {found.value.item}")
+            elif missing := set(found.value.files) - set(names_in(self._files, item)):
+                raise Damaged(f"{item}/{NAME}", f"it names {min(missing)}, which is not there: an old copy of it?")
             else:
                 self._write(found.value, found.generation + 1)
             self._collect(self._open[item].value)

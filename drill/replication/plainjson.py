@@ -42,13 +42,16 @@ def decode(shape: type[T], data: bytes | memoryview, *, where: str, limit_bytes:
     text = bytes(data)
     if len(text) > limit_bytes:
         raise BadInput(where, f"{len(text)} bytes of JSON, at most {limit_bytes} are read")
-    _check_plain(text, where)
     try:
-        return cast("T", _reader(cast("Hashable", shape)).validate_json(b"[%b]" % text, strict=True)[0])
+        found = _reader(cast("Hashable", shape)).validate_json(b"[%b]" % text, strict=True)[0]
     except ValidationError as error:
+        _check_plain(text, where)
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"][1:])
         raise BadInput(where, f"{path or 'value'}: {first['msg']}") from error
+    if encode(shape, found) != text:  # what we wrote ourselves has one meaning only, and that is quickly seen
+        _check_plain(text, where)
+    return cast("T", found)
 
 
 def _check_plain(text: bytes, where: str) -> None:

@@ -13,6 +13,7 @@ a folder: the file system's journal has failed, and it stays read-only until it 
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from random import Random
 
 from drill.errors import BadInput
@@ -36,6 +37,7 @@ class SimFiles:
         self.failed_syncs = 0
         self.times_full = 0
         self.read_only = False
+        self.losses: Counter[str] = Counter()
         self._rng = rng
         self._name = name
         self._tree: dict[str, Folder] = {"": Folder()}
@@ -43,6 +45,7 @@ class SimFiles:
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes from `offset`; short only at the end of the file."""
         if self.process.armed:
+            self.process.ask_for("open", path)
             self.process.ask("read", path)
         inode = self._get(path)
         end = inode.size if length is None else min(inode.size, offset + length)
@@ -59,16 +62,12 @@ class SimFiles:
         """Write all of `data`, or a part of it before an error."""
         inode, found = self._make(path), bytes(data)
         if self.process.armed or self.read_only:
-            was_alive = self.process.alive
-            try:
-                self._ask("write", path)
-            except (OSError, Killed):
-                if was_alive and not self.read_only:
-                    self._write(inode, offset, found[: self._rng.randrange(len(found) + 1) // SECTOR * SECTOR])
-                raise
+            self._write_in_part(inode, path, offset, found)
         if self.room is not None:
             found = self._fit(inode, path, offset, found)
         self._write(inode, offset, found)
+        if self.process.armed:
+            self.process.ask_for("close", path)
 
     def truncate(self, path: str, size: int) -> None:
         """Set the size; the file is created when missing."""
@@ -95,11 +94,14 @@ class SimFiles:
         """Make the content of a file durable, unless a sync of it failed before."""
         inode = self._get(path)
         if self.process.armed or self.read_only:
+            self._open_to_sync(path)
             try:
                 self._ask("sync", path)
             except OSError:
                 self._doom(inode)
                 raise
+            if inode.pending and self.process.spoils(f"device {path.rpartition('.')[2]}", path):
+                inode.misplace(self._rng)
         self.version += 1
         if not inode.sync_failed:
             inode.settled()
@@ -110,6 +112,7 @@ class SimFiles:
         """Make names in a folder durable, unless a sync of it failed before."""
         folder = self._folder(path)
         if self.process.armed or self.read_only:
+            self._open_to_sync(path)
             try:
                 self._ask("sync_folder", path)
             except OSError:
@@ -169,6 +172,7 @@ class SimFiles:
     def list(self, path: str) -> tuple[str, ...]:
         """Names in a folder, sorted."""
         if self.process.armed:
+            self.process.ask_for("open", path)
             self.process.ask("list", path)
         return tuple(sorted(self._folder(path).entries))
 
@@ -227,7 +231,10 @@ class SimFiles:
         self.version += 1
 
     def lose_power(self) -> None:
-        """Keep what is durable, and a legal part of what is not; mount anew.  Nobody uses the files meanwhile."""
+        """Keep what is durable, and a legal part of what is not; mount anew.  Nobody uses the files meanwhile.
+
+        `losses` counts what the failure did, by kind: a name, a write, a part of a write, an older write alone.
+        """
         self.version += 1
         self.read_only = False
         tree: dict[str, Folder] = {}
@@ -247,19 +254,38 @@ class SimFiles:
         _copy_folder("", copy[""], found)
         self._tree = found
 
+    def older(self, copy: dict[str, Folder]) -> frozenset[str]:
+        """Files that are here and in the copy, with another content there."""
+        return frozenset(
+            path for path in self.paths() if (twin := _of_copy(copy, path)) and twin.pages != self._get(path).pages
+        )
+
+    def put_back_one(self, copy: dict[str, Folder], path: str) -> None:
+        """Another day's content of one file, durably."""
+        twin, folder = _of_copy(copy, path), path.rpartition("/")[0]
+        if twin is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        self.version += 1
+        name = path.rpartition("/")[2]
+        for entries in (self._tree[folder].entries, self._tree[folder].durable):
+            entries[name] = twin.copy()
+        self._tree[folder].durable[name] = self._tree[folder].entries[name]
+
     def _settle_folder(self, path: str, folder: Folder, tree: dict[str, Folder]) -> None:
         whim = self._rng.random() if folder.pending else 0.0
         for effects in folder.pending:
             if survives(self._rng, whim):
                 apply(folder.durable, effects)
+            else:
+                self.losses["name lost"] += 1
         folder.pending.clear()
         folder.entries = dict(folder.durable)
         tree[path] = folder
         for name, found in folder.entries.items():
             if isinstance(found, Folder):
                 self._settle_folder(f"{path}/{name}" if path else name, found, tree)
-            elif found.pending:
-                found.lose_power(self._rng)
+            elif found.pending or found.device:
+                found.lose_power(self._rng, self.losses)
 
     def _doom(self, inode: Inode) -> None:
         self.failed_syncs += 1
@@ -269,6 +295,25 @@ class SimFiles:
         self._changed(inode)
         inode.put(offset, data)
         inode.pending.append(Change(WRITE, offset, 0, data))
+
+    def _write_in_part(self, inode: Inode, path: str, offset: int, data: bytes) -> None:
+        """What may go wrong with a write: nothing of it is done, or a part of it, before the error."""
+        was_alive = self.process.alive
+        self.process.ask_for("open", path)
+        try:
+            self._ask("write", path)
+        except (OSError, Killed, MemoryError):
+            if was_alive and not self.read_only:
+                self._write(inode, offset, data[: self._rng.randrange(len(data) + 1) // SECTOR * SECTOR])
+            raise
+
+    def _open_to_sync(self, path: str) -> None:
+        """A sync that has no descriptor is a failed one too, but nothing is marked clean by it."""
+        try:
+            self.process.ask_for("open", path)
+        except OSError:
+            self.failed_syncs += 1
+            raise
 
     def _fit(self, inode: Inode, path: str, offset: int, data: bytes) -> bytes:
         """The data when there is room for it; else a part of it is written and ENOSPC raised."""
@@ -328,6 +373,12 @@ def _checked(path: str) -> str:
     if path and any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
         raise BadInput(f"path {path!r}", "it may leave its folder")
     return path
+
+
+def _of_copy(copy: dict[str, Folder], path: str) -> Inode | None:
+    folder, _, name = path.rpartition("/")
+    found = copy[folder].entries.get(name) if folder in copy else None
+    return found if isinstance(found, Inode) else None
 
 
 def _copy_folder(path: str, folder: Folder, into: dict[str, Folder]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from drill.errors import Failed, Unreachable, Usage
+from drill.errors import Failed, Unknown, Unreachable, Usage
 from drill.model.extent import Extent, ExtentKind
 from drill.model.machine import Disk, Machine
 from drill.sim.clock import SimClock
@@ -36,7 +36,10 @@ class Instant:
 
 
 class SimHypervisor:
-    """libvirt, QEMU and the guest's disks; they outlive every agent.  `now` is their clock."""
+    """libvirt, QEMU and the guest's disks; they outlive every agent.
+
+    `frozen`: QEMU is there and answers nothing, neither libvirt nor a reader of its export.
+    """
 
     def __init__(self, domain: str, disks: Mapping[str, SimDisk], clock: SimClock) -> None:
         self.domain = domain
@@ -44,6 +47,7 @@ class SimHypervisor:
         self.clock = clock
         self.running = True
         self.reachable = True
+        self.frozen = False
         self.checkpoints: dict[str, frozenset[str]] = {}
         self.job: SimJob | None = None
         self.instants: dict[int, Instant] = {}
@@ -61,7 +65,11 @@ class SimHypervisor:
 
     def start(self) -> None:
         """QEMU again, with what the images hold."""
-        self.running = True
+        self.running, self.frozen = True, False
+
+    def freeze(self) -> None:
+        """QEMU answers nothing any more."""
+        self.frozen = self.running
 
     def define_anew(self) -> None:
         """Undefine and define: libvirt's checkpoints are gone, the bitmaps are not."""
@@ -128,6 +136,12 @@ class SimHypervisor:
         self.job = SimJob(self, frozen, dirty, dict(bases), checkpoint, (begun, max(begun, self.clock.now_us())))
         return self.job
 
+    def answer(self, operation: str) -> None:
+        """Unknown after half a minute when QEMU does not answer."""
+        if self.frozen:
+            self.clock.sleep(LOCK_SECONDS)
+            raise Unknown(operation, "QEMU does not answer")
+
     def pass_time(self) -> None:
         """The guest goes on meanwhile: what is in `during` happens, one entry at a time."""
         if self.during:
@@ -169,6 +183,10 @@ class SimJob:
         """Whether it is still there."""
         return self._hypervisor.job is self
 
+    def answer(self, operation: str) -> None:
+        """Unknown when QEMU does not answer."""
+        self._hypervisor.answer(operation)
+
     def end(self) -> None:
         """Abort, which is the normal end."""
         if self.open:
@@ -184,6 +202,7 @@ class SimJob:
     def read(self, target: str, offset: int, length: int) -> memoryview:
         """Bytes from the instant, whatever the guest writes meanwhile."""
         self._hypervisor.pass_time()
+        self._hypervisor.answer(f"reading {target}")
         if not self.open:
             raise Failed(f"reading {target}", "the export is gone")
         if not 0 < length <= CHUNK:
@@ -264,6 +283,8 @@ class SimBackups:
             raise Unreachable("libvirt", "qemu:///system", "connection refused")
         if domain != self._hypervisor.domain:
             raise Usage(f"no domain {domain}")
+        if operation != "machine":
+            self._hypervisor.answer(operation)
         return self._hypervisor
 
     def _answer(self, operation: str) -> None:
@@ -282,12 +303,21 @@ class AgentJob:
     def extents(self, disk: str) -> Iterable[Extent]:
         """What differs from the base."""
         self._ask("extents", disk)
-        return self.job.extents(disk)
+        return self._listed(disk) if self._process.armed else self.job.extents(disk)
 
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Bytes of a range."""
         self._ask("read", disk)
-        return self.job.read(disk, offset, length)
+        data = self.job.read(disk, offset, length)
+        if self._process.armed and self._process.spoils("nbd short", disk):
+            return data[: length // 2]
+        return data
+
+    def _listed(self, disk: str) -> Iterator[Extent]:
+        """The list of extents may break off in its middle."""
+        for extent in self.job.extents(disk):
+            self._process.ask_for("nbd list", disk)
+            yield extent
 
     def witness(self, disk: str) -> str:
         """SHA-256 of all of it."""
@@ -302,6 +332,7 @@ class AgentJob:
         """End the job; a second time is fine."""
         if self.job.open:
             self._ask("end", "")
+            self.job.answer("end a cycle")
             self.job.end()
 
     def _ask(self, operation: str, disk: str) -> None:

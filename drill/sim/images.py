@@ -8,7 +8,7 @@ Damaged, as qemu-img would refuse.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from drill.errors import Damaged, Failed
 from drill.ports import ImageFacts
@@ -28,7 +28,8 @@ class SimImages:
 
     def __init__(self, trees: Mapping[str, SimFiles]) -> None:
         self._trees = trees
-        self._read: dict[Inode, tuple[int, Inode | None, int, Content]] = {}
+        self._read: dict[Inode, tuple[int, Inode | None, Content]] = {}
+        self._headers: dict[Inode, tuple[int, _Header]] = {}
 
     def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
         """An empty qcow2 over `backing`."""
@@ -67,29 +68,44 @@ class SimImages:
 
     def content(self, path: str, format: str) -> Content:
         """What a guest would read, the images below included; Damaged or Failed where there is nothing to read."""
-        return self._content(path, format, 0)[0]
+        return self._content(path, format, 0, {})[0]
 
-    def _content(self, path: str, format: str, depth: int) -> tuple[Content, int]:
-        """The content and the sum of the versions of all files it comes from."""
-        inode = self._inode(path)
+    def contents(self, images: Iterable[tuple[str, str]]) -> dict[str, Content]:
+        """The same of several images (path and format), each file looked at once."""
+        seen: dict[str, tuple[Content, int]] = {}
+        return {path: self._content(path, kind, 0, seen)[0] for path, kind in images}
+
+    def _content(self, path: str, format: str, depth: int, seen: dict[str, tuple[Content, int]]) -> tuple[Content, int]:
+        """The content and the sum of the versions of all files it comes from; `seen` has those of the same look."""
+        if path in seen:
+            return seen[path]
         if depth > 400:
             raise Damaged(path, "it stands on itself")
+        inode = self._inode(path)
         if format == "raw":
             below, below_inode, versions = None, None, inode.version
         else:
-            head = _Header(inode, path)
+            head = self._header(inode, path)
             if head.backing is None:
                 raise Damaged(path, "an overlay that names no image below")
             place = head.backing if head.backing.startswith("/") else f"{path.rpartition('/')[0]}/{head.backing}"
             below_inode = self._inode(place)
-            below, below_versions = self._content(place, head.backing_format or "raw", depth + 1)
+            below, below_versions = self._content(place, head.backing_format or "raw", depth + 1, seen)
             versions = inode.version + below_versions
         known = self._read.get(inode)
         if known is not None and known[0] == versions and known[1] is below_inode:
-            return known[3], versions
-        found = _raw(inode) if below is None else _laid_over(inode, _Header(inode, path), below)
-        self._read[inode] = (versions, below_inode, 0, found)
+            found = known[2]
+        else:
+            found = _raw(inode) if below is None else _laid_over(inode, self._header(inode, path), below)
+            self._read[inode] = (versions, below_inode, found)
+        seen[path] = (found, versions)
         return found, versions
+
+    def _header(self, inode: Inode, path: str) -> _Header:
+        known = self._headers.get(inode)
+        if known is None or known[0] != inode.version:
+            known = self._headers[inode] = (inode.version, _Header(inode, path))
+        return known[1]
 
     def _inode(self, path: str) -> Inode:
         files, name = self._place(path)

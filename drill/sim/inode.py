@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 from typing import TypeAlias
 
@@ -32,9 +33,13 @@ class Change:
 
 
 class Inode:
-    """A file: what everybody reads, what is pending, and the pages that were there before it."""
+    """A file: what everybody reads, what is pending, and the pages that were there before it.
 
-    __slots__ = ("before", "before_size", "pages", "pending", "size", "sync_failed", "version")
+    `device` has pages of which the device holds something else, though it said that all is written: they are read
+    from memory until the power fails.
+    """
+
+    __slots__ = ("before", "before_size", "device", "pages", "pending", "size", "sync_failed", "version")
 
     def __init__(self) -> None:
         self.pages: dict[int, bytes] = {}
@@ -42,6 +47,7 @@ class Inode:
         self.pending: list[Change] = []
         self.before: dict[int, bytes | None] = {}
         self.before_size = 0
+        self.device: dict[int, bytes] = {}
         self.sync_failed = False
         self.version = 0
 
@@ -55,6 +61,8 @@ class Inode:
         """Write; the size grows as needed."""
         end = offset + len(data)
         at, done = offset, 0
+        if self.device:
+            self._overwritten(offset, end)
         while at < end:
             number, inside = divmod(at, PAGE)
             step = min(PAGE - inside, end - at)
@@ -126,7 +134,22 @@ class Inode:
             if op.state == _PENDING:
                 op.state = _KEPT if rng.random() < 0.5 else _DOOMED
 
-    def lose_power(self, rng: Random) -> None:
+    def misplace(self, rng: Random) -> None:
+        """Of what is about to be synced, one write goes nowhere (a phantom), or over another page as well."""
+        found = rng.choice([op for op in self.pending if op.kind == WRITE and op.data] or [None])
+        if found is None:
+            return
+        number = found.offset // PAGE
+        self.device[number] = self.before.get(number) or ZERO_PAGE
+        others = [other for other in self.pages if other != number]
+        if others and rng.random() < 0.5:
+            self.device[rng.choice(sorted(others))] = self.pages[number]
+
+    def _overwritten(self, offset: int, end: int) -> None:
+        for number in range(offset // PAGE, -(-end // PAGE)):
+            self.device.pop(number, None)
+
+    def lose_power(self, rng: Random, losses: Counter[str]) -> None:
         """Back to what was durable, then forward by what survives."""
         for number, page in self.before.items():
             if page is None:
@@ -134,12 +157,22 @@ class Inode:
             else:
                 self.pages[number] = page
         self.size = self.before_size
-        whim = rng.random()
+        whim, lost = rng.random(), False
         for op in self.pending:
             if op.state == _KEPT or (op.state == _PENDING and survives(rng, whim)):
                 self.apply(op)
+                losses["write reordered"] += lost
             elif op.state == _PENDING and op.kind == WRITE and whim > _TORN:
                 self._tear(op, rng)
+                losses["write torn"] += 1
+            else:
+                losses["write lost"] += 1
+                lost = True
+        for number, page in self.device.items():
+            if number * PAGE < self.size:
+                self.pages[number] = page
+                losses["phantom or misdirected write"] += 1
+        self.device.clear()
         self.sync_failed = False
         self.version += 1
         self.settled()

@@ -7,7 +7,6 @@ receiver still gets some first part of what was sent: bytes in flight do not die
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -40,7 +39,10 @@ class Taker(Protocol):
 
 @dataclass(slots=True)
 class Weather:
-    """What happens to the next log; None or False where nothing does.  Positions are parts of 1 of its bytes."""
+    """What happens to the next log; None or False where nothing does.  Positions are parts of 1 of its bytes.
+
+    `midway`: after so many reads of the receiver somebody else looks at what it has.  `spoil` changes the log.
+    """
 
     cut: int | None = None
     flip: float | None = None
@@ -49,6 +51,12 @@ class Weather:
     duplicate: bool = False
     late: bool = False
     stale: int | None = None
+    reorder: float | None = None
+    half_open: bool = False
+    late_answer: bool = False
+    slow: bool = False
+    midway: int | None = None
+    spoil: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +68,37 @@ class Letter:
 
 
 class SimNetwork:
-    """Joins sources to a taker.  `attempts` are the headers of logs of which any byte reached it since last asked."""
+    """Joins sources to a taker.  `attempts` are the headers of logs of which any byte reached it since last asked.
 
-    def __init__(self, taker: Taker, rng: Random, noted: Callable[[str], None]) -> None:
+    `up`: whether anything passes; `deaf`: whether questions pass and answers do not (an asymmetric partition).
+    `wait` lets time pass; `on_midway` is called while a log arrives.
+    """
+
+    def __init__(self, taker: Taker, rng: Random, noted: Callable[[str], None], wait: Callable[[float], None]) -> None:
         self.taker = taker
         self.up = True
+        self.deaf = False
+        self.on_midway: Callable[[], None] = _nobody_looks
         self.weather = Weather()
-        self.kept: deque[Letter] = deque(maxlen=KEPT)
+        self.kept: list[Letter] = []
         self.attempts: list[LogHeader] = []
         self.acknowledged: list[Point] = []
         self.flipped: list[LogHeader] = []
         self._rng = rng
         self._noted = noted
+        self.wait = wait
 
     def deliver(self, letter: Letter, sent: bytes, *, broken: bool) -> Point:
         """Hand bytes to the receiver; where they end the connection is lost (`broken`) or silent."""
         self.attempts.append(letter.header)
-        at = 0
+        at = reads = 0
 
         def source(length: int) -> bytes:
-            nonlocal at
+            nonlocal at, reads
+            reads += 1
+            if reads == self.weather.midway:
+                self._noted("looked at in the middle of a log")
+                self.on_midway()
             if at + length > len(sent):
                 raise Unknown("receiving a log", "connection lost" if broken else "silence")
             at += length
@@ -101,6 +120,11 @@ class SimNetwork:
         except DrillError as error:
             return letter, error
 
+    def keep(self, letter: Letter) -> None:
+        """Remember a log, and forget the oldest of more than a few."""
+        self.kept.append(letter)
+        del self.kept[:-KEPT]
+
     def spoilt(self, log: bytes) -> bytes:
         """The log as it arrives."""
         weather = self.weather
@@ -110,6 +134,12 @@ class SimNetwork:
             found[at] ^= 1 << int(weather.flip * 8 * len(log)) % 8
             log = bytes(found)
             self._noted("flipped bit")
+        if weather.spoil is not None:
+            log = weather.spoil(log)
+        if weather.reorder is not None:
+            at = int(weather.reorder * len(log))
+            log = log[at:] + log[:at]
+            self._noted("reordered log")
         if weather.truncate is not None:
             log = log[: int(weather.truncate * len(log))]
             self._noted("truncated log")
@@ -121,7 +151,7 @@ class SimNetwork:
 
     def close(self) -> None:
         """Let go of whom it joins."""
-        self.taker, self._noted = _NOBODY, _unnoted
+        self.taker, self._noted, self.on_midway = _NOBODY, _unnoted, _nobody_looks
 
     def note(self, kind: str) -> None:
         """A fault happened."""
@@ -148,6 +178,10 @@ def _unnoted(_kind: str) -> None:
     """Nobody counts."""
 
 
+def _nobody_looks() -> None:
+    """Nobody looks."""
+
+
 class SimLink:
     """One source's end of the network."""
 
@@ -159,9 +193,11 @@ class SimLink:
         """Ask for the newest point."""
         self._ready("head")
         try:
-            return self._network.taker.head(item)
+            found = self._network.taker.head(item)
         except Killed as error:
             raise Unknown("head", "connection lost") from error
+        self._heard("head")
+        return found
 
     def send(self, header: LogHeader) -> SimStream:
         """Offer a log."""
@@ -174,7 +210,14 @@ class SimLink:
             network.taker.accept(header)
         except Killed as error:
             raise Unknown("receive", "connection lost") from error
+        self._heard("receive")
         return SimStream(network, header, self._process)
+
+    def _heard(self, operation: str) -> None:
+        if self._network.deaf:
+            self._network.note("asymmetric partition")
+            self._network.wait(20.0)
+            raise Unknown(operation, "no answer within 20 s")
 
     def _ready(self, operation: str) -> None:
         if self._process.armed:
@@ -204,6 +247,9 @@ class SimStream:
             self._process.ask("link write", "")
         self._parts.append(bytes(data))
         self._size += len(data)
+        if self._network.weather.slow:
+            self._network.note("slow network")
+            self._network.wait(5.0)
         cut = self._network.weather.cut
         if cut is not None and self._size > cut:
             self._network.note("connection cut")
@@ -215,21 +261,16 @@ class SimStream:
         if self._process.armed:
             self._process.ask("link seal", "")
         network, weather = self._network, self._network.weather
-        letter = Letter(self._header, b"".join(self._parts))
-        arriving = network.spoilt(letter.log)
-        if arriving != letter.log:
-            network.flipped.append(self._header)
-        network.kept.append(letter)
-        self._over = True
-        if weather.late:
-            network.note("late log")
-            raise Unknown("receive", "no answer within 60 s")
+        letter, arriving = self._arriving()
         point = network.deliver(letter, arriving, broken=False)
         if weather.duplicate:
             network.note("duplicated log")
             again = network.deliver(letter, arriving, broken=False)
             if again != point:
                 raise RuntimeError("the same log again was answered with another point")
+        if weather.late_answer:
+            network.note("late acknowledgement")
+            network.wait(50.0)
         if weather.lose_answer:
             network.note("lost acknowledgement")
             raise Unknown("receive", "connection reset")
@@ -237,6 +278,23 @@ class SimStream:
             self._process.ask("link acknowledged", "")
         network.acknowledged.append(point)
         return point
+
+    def _arriving(self) -> tuple[Letter, bytes]:
+        """The log as it was sent and as it arrives; Unknown when it does not, or not yet."""
+        network, weather = self._network, self._network.weather
+        letter = Letter(self._header, b"".join(self._parts))
+        self._over = True
+        if weather.half_open:
+            network.note("half-open connection")
+            raise Unknown("receive", "no answer within 60 s")
+        arriving = network.spoilt(letter.log)
+        if arriving != letter.log:
+            network.flipped.append(self._header)
+        network.keep(letter)
+        if weather.late:
+            network.note("late log")
+            raise Unknown("receive", "no answer within 60 s")
+        return letter, arriving
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

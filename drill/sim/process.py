@@ -69,6 +69,24 @@ class Process:
             if fault.at == -1 or (fault.sticky and fault.at < -1):
                 raise self._strike(fault, operation, path)
 
+    def ask_for(self, operation: str, path: str) -> None:
+        """Raise what is planned for this operation by its name: a kill has no moment of its own here."""
+        for fault in self._faults:
+            if operation in fault.operations:
+                fault.at -= 1
+                if fault.at == -1 or (fault.sticky and fault.at < -1):
+                    raise self._strike(fault, operation, path)
+
+    def spoils(self, operation: str, path: str) -> bool:
+        """Whether a fault is planned that lets this operation seem to succeed; only faults that name it are asked."""
+        for fault in self._faults:
+            if operation in fault.operations:
+                fault.at -= 1
+                if fault.at == -1:
+                    self._strike(fault, operation, path)
+                    return True
+        return False
+
     def _strike(self, fault: Planned, operation: str, path: str) -> BaseException:
         self.noted(fault.kind)
         error = fault.raises(operation, path)
@@ -85,6 +103,16 @@ def killed(_operation: str, _path: str) -> BaseException:
 def io_error(_operation: str, path: str) -> BaseException:
     """EIO."""
     return OSError(errno.EIO, "input/output error (injected)", path)
+
+
+def no_descriptors(_operation: str, path: str) -> BaseException:
+    """EMFILE."""
+    return OSError(errno.EMFILE, "too many open files (injected)", path)
+
+
+def no_memory(_operation: str, _path: str) -> BaseException:
+    """What Python raises when there is no memory."""
+    return MemoryError("injected")
 
 
 def no_space(_operation: str, path: str) -> BaseException:

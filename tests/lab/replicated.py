@@ -191,12 +191,12 @@ class Replicated:
         assert not host.pids(role)
 
 
-def replicated(lab: Lab, name: str) -> Replicated:
+def replicated(lab: Lab, name: str, *, agent: bool = False) -> Replicated:
     """A machine on the first site, started, whose guest writes to its first disk every second."""
     near, far = lab.host("ny1"), lab.host("chi1")
     hypervisor = hypervisor_of(lab, "ny1")
     disks = [{"target": target, "size_bytes": size} for target, size in SIZES.items()]
-    machine = prepared(near, name=name, agent=False, churn_seconds=1, disks=disks)
+    machine = prepared(near, name=name, agent=agent, churn_seconds=1, disks=disks)
     hypervisor.define(machine, OWNER)
     hypervisor.start(name, OWNER)
     return Replicated(lab, near, far, hypervisor, machine)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,33 +104,6 @@ def test_only_what_changed_travels(vm: Replicated) -> None:
     assert record.sent_bytes < record.dirty_bytes
 
 
-def test_a_killed_qemu_makes_the_next_point_full_and_right(vm: Replicated) -> None:
-    before = sealed(vm)
-    vm.io("vdb", "write -P 66 2M 1M")
-    vm.kill_qemu()
-    vm.io("vdc", "write -P 67 2M 1M")
-    point = sealed(vm)
-    assert (point.epoch, point.sequence, point.full) == (before.epoch, before.sequence + 1, True)
-    assert vm.differing(before) == []
-    assert not sealed(vm).full
-
-
-def test_a_bitmap_lost_on_one_disk_makes_that_disk_full_and_leaves_no_litter(vm: Replicated) -> None:
-    before = sealed(vm)
-    (mark,) = [name for name in vm.bitmaps("vdb") if name.startswith("drill-")]
-    vm.remove_bitmap("vdb", mark)
-    vm.io("vdb", "write -P 21 3M 64k")
-    vm.io("vdc", "write -P 22 3M 64k")
-    point = sealed(vm)
-    assert (point.epoch, point.sequence) == (before.epoch, before.sequence + 1)
-    tag = f"{point.epoch}-{point.sequence}"
-    files = sorted(path.name for path in vm.replica("").glob(f"*-{tag}.*"))
-    assert files == [f"base-{tag}.vdb.raw", f"point-{tag}.vda.qcow2", f"point-{tag}.vdc.qcow2"]
-    for target in SIZES:
-        assert len([name for name in vm.bitmaps(target) if name.startswith("drill-")]) == 1
-    assert not sealed(vm).full
-
-
 def test_a_guest_that_was_shut_down_and_started_goes_on_incrementally(vm: Replicated) -> None:
     before = sealed(vm)
     name = vm.machine.name
@@ -144,119 +115,6 @@ def test_a_guest_that_was_shut_down_and_started_goes_on_incrementally(vm: Replic
     sealed(vm)
     later = vm.points()[vm.points().index(before) + 1 :]
     assert {(point.epoch, point.full) for point in later} == {(before.epoch, False)}
-
-
-@pytest.fixture
-def slow_link(vm: Replicated) -> Iterator[None]:
-    """4 MiB/s between the sites, and a disk full of noise to send: a cycle takes seconds."""
-    vm.lab.throttle_link(bits_per_second=32_000_000)
-    noise = vm.near.folder / "lib" / "images" / "noise"
-    noise.write_bytes(random.randbytes(12 << 20))
-    vm.io("vdb", "write -s /var/lib/libvirt/images/noise 8M 12M")
-    try:
-        yield
-    finally:
-        noise.unlink()
-        vm.lab.heal_link()
-
-
-def in_the_middle_of_a_cycle(vm: Replicated) -> threading.Thread:
-    """A cycle under way: its log is arriving at the receiver."""
-    store = vm.replica("")
-
-    def cycle() -> None:
-        try:
-            vm.cycle()
-        except DrillError as error:
-            outcome.append(error)
-
-    outcome: list[DrillError] = []
-    thread = threading.Thread(target=cycle)
-    thread.start()
-    await_done(lambda: _must_arrive(store), "the arrival of a log", 30)
-    return thread
-
-
-def _must_arrive(store: Path) -> None:
-    assert any(path.stat().st_size > 1 << 20 for path in store.glob("log-*"))
-
-
-@pytest.mark.usefixtures("slow_link")
-def test_a_source_agent_killed_in_the_middle_of_a_cycle_loses_nothing(vm: Replicated) -> None:
-    before = vm.points()[-1]
-    thread = in_the_middle_of_a_cycle(vm)
-    vm.kill_agent(vm.near, "agent-source")
-    thread.join()
-    vm.lab.heal_link()
-    vm.io("vdb", "write -P 31 30M 64k")
-    vm.mend()
-    await_done(lambda: _has_points(vm, before.sequence + 1), "the agent to take its order up again")
-    point = sealed(vm)
-    assert point.epoch == before.epoch
-    assert vm.running()
-    assert not list(vm.replica("").glob("log-*"))
-
-
-@pytest.mark.usefixtures("slow_link")
-def test_a_receiver_killed_in_the_middle_of_a_log_loses_nothing(vm: Replicated) -> None:
-    before = vm.points()[-1]
-    thread = in_the_middle_of_a_cycle(vm)
-    vm.kill_agent(vm.far, "agent-receiver")
-    thread.join()
-    vm.lab.heal_link()
-    vm.mend()
-    assert vm.points()[-1] == before
-    vm.io("vdb", "write -P 32 30M 64k")
-    point = sealed(vm)
-    assert (point.epoch, point.sequence, point.full) == (before.epoch, before.sequence + 1, False)
-    assert not list(vm.replica("").glob("log-*"))
-
-
-@pytest.mark.usefixtures("slow_link")
-def test_a_guest_killed_in_the_middle_of_a_cycle_fails_that_cycle_only(vm: Replicated) -> None:
-    before = vm.points()[-1]
-    thread = in_the_middle_of_a_cycle(vm)
-    vm.kill_qemu()
-    thread.join()
-    vm.lab.heal_link()
-    point = sealed(vm)
-    assert point.epoch == before.epoch
-    assert point.full
-
-
-@pytest.mark.usefixtures("slow_link")
-def test_a_libvirtd_killed_in_the_middle_of_a_cycle_loses_nothing(vm: Replicated) -> None:
-    before = vm.points()[-1]
-    thread = in_the_middle_of_a_cycle(vm)
-    vm.kill_agent(vm.near, "libvirtd")
-    vm.lab.heal_link()
-    thread.join()
-    vm.mend()
-    await_done(lambda: sealed(vm), "a cycle")
-    later = [point for point in vm.points() if point.epoch == before.epoch]
-    assert [point.sequence for point in later] == list(range(1, later[-1].sequence + 1))
-    assert not any(point.full for point in later[later.index(before) + 1 :])
-    assert vm.running()
-
-
-@pytest.mark.usefixtures("slow_link")
-def test_a_link_cut_in_the_middle_of_a_log_is_said_and_mended_by_the_next_cycle(vm: Replicated) -> None:
-    before = vm.points()[-1]
-    thread = in_the_middle_of_a_cycle(vm)
-    vm.lab.cut_link()
-    begun = time.monotonic()
-    thread.join()
-    assert time.monotonic() - begun < 90
-    assert vm.last_error()
-    assert vm.running()
-    vm.lab.heal_link()
-    await_done(vm.points, "the receiver to answer again")
-
-    def next_cycle() -> None:
-        point = sealed(vm)
-        assert (point.epoch, point.full) == (before.epoch, False)
-
-    await_done(next_cycle, "the receiver to let go of the old log", 90)
 
 
 def test_the_guest_is_left_as_it_was_found(vm: Replicated) -> None:

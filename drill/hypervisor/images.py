@@ -10,21 +10,28 @@ import json
 import subprocess
 
 from drill.errors import Damaged, Failed, Unknown, Usage
+from drill.hypervisor import image_header
 from drill.hypervisor.export import sha256_of
 from drill.ports import ImageFacts
 
 TOOL_SECONDS = 60
 """Creating an overlay or reading a header takes milliseconds; a minute is a disk that does not answer."""
-FORMATS = ("raw", "qcow2")
 
 
 class QemuImages:
-    """The Images port on this host."""
+    """The Images port on this host.
+
+    What an image stands on must lie in its own folder or below one of `folders`.
+    """
+
+    def __init__(self, folders: tuple[str, ...] = ()) -> None:
+        self._folders = folders
 
     def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
-        """A new qcow2 over `backing`; Usage for an existing path."""
+        """A new qcow2 over `backing`; Usage for an existing path, Damaged or Refused for what is no image of ours."""
         _check(path, "qcow2")
         _check(backing, backing_format)
+        image_header.check_chain(backing, backing_format, self._folders)
         argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing, "--", path]
         try:
             with open(path, "xb"):
@@ -36,6 +43,7 @@ class QemuImages:
     def describe(self, path: str, format: str) -> ImageFacts:
         """The image as its header has it; Damaged when the tool cannot read it."""
         _check(path, format)
+        image_header.check(path, format)
         text = _run(["qemu-img", "info", "--output=json", "-f", format, "--", path], f"reading the header of {path}")
         try:
             facts = json.loads(text)
@@ -50,6 +58,8 @@ class QemuImages:
 
     def content_sha256(self, path: str, format: str) -> str:
         """SHA-256 (hex) of what a guest would read, served by qemu-nbd and read by nbdcopy."""
+        _check(path, format)
+        image_header.check_chain(path, format, self._folders)
         size = self.describe(path, format).size_bytes
         server = ["[", "qemu-nbd", "--read-only", f"--format={format}", "--", path, "]"]
         return sha256_of(server, size, f"reading {path} whole")
@@ -66,7 +76,7 @@ def remove_bitmap(path: str, name: str) -> None:
 
 
 def _check(path: str, format: str) -> None:
-    if format not in FORMATS:
+    if format not in image_header.FORMATS:
         raise Usage(f"image format {format!r} is neither raw nor qcow2")
     if not path.startswith("/"):
         raise Usage(f"{path!r} is not an absolute path")

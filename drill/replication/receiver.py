@@ -6,7 +6,7 @@ run: whoever asks looks into the folder (state is observed, never remembered).
 
 from __future__ import annotations
 
-from drill.errors import Refused
+from drill.errors import Damaged, Refused
 from drill.model.point import OverlayDisk, Point
 from drill.ports import Files, Images
 from drill.replication import names
@@ -55,7 +55,7 @@ class Receiver:
         """(target, SHA-256) per disk of a point, read whole by a foreign tool."""
         found = self._store.point(item, epoch, sequence)
         return tuple(
-            (disk.target, self._images.content_sha256(self._store.locate(item, disk), disk.format))
+            (disk.target, self._images.content_sha256(self._sealed(found, disk)[0], disk.format))
             for disk in found.disks
         )
 
@@ -71,7 +71,7 @@ class Receiver:
         """Made under another name first, so that a file of the right name is whole."""
         item = found.point.item
         name = f"{run}/{item}.{disk.target}.qcow2"
-        path, backing = self._runs.locate(name), self._store.locate(item, disk)
+        path, (backing, size) = self._runs.locate(name), self._sealed(found, disk)
         if self._runs.size(name) is not None:
             if self._images.describe(path, "qcow2").backing != backing:
                 raise Refused(f"run {run} has another disk {disk.target} of {item}", cure="use another run")
@@ -79,7 +79,15 @@ class Receiver:
         fresh = f"{run}/{item}.{disk.target}.new"
         if self._runs.size(fresh) is not None:
             self._runs.remove(fresh)
-        size = next(seal.size_bytes for seal in found.point.disks if seal.target == disk.target)
         self._images.create_overlay(self._runs.locate(fresh), backing, disk.format, size)
         self._runs.replace(fresh, name)
         return OverlayDisk(target=disk.target, path=path)
+
+    def _sealed(self, found: SealedPoint, disk: StoredDisk) -> tuple[str, int]:
+        """Where a disk of a point lies, and its bytes; Damaged when the file has another size than was sealed."""
+        path = self._store.locate(found.point.item, disk)
+        size = next(seal.size_bytes for seal in found.point.disks if seal.target == disk.target)
+        there = self._images.describe(path, disk.format).size_bytes
+        if there != size:
+            raise Damaged(path, f"a disk of {there} bytes, sealed were {size}")
+        return path, size

@@ -96,7 +96,7 @@ def receiver_service(store_folder: str, runs_folder: str) -> Service:
     """The receiver role over the store in `store_folder`, which this process must have claimed."""
     files = LocalFiles(store_folder)
     store = Store(files, HostClock(), ThreadLanes(2, 6))
-    role = ReceiverRole(store, Receiver(store, QemuImages(), LocalFiles(runs_folder)))
+    role = ReceiverRole(store, Receiver(store, QemuImages((store_folder, runs_folder)), LocalFiles(runs_folder)))
     taker: LogTaker = role
     agent: ReceiverAgent = role
     return Service("receiver", (ReceiverAgent, ReceiverHead), agent, taker)

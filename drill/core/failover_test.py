@@ -394,8 +394,6 @@ def _examine(order: FailoverTest, candidates: list[Candidate], networks: list[bu
         )
     )
     for reply in (yield from together(commands, PARALLEL)):
-        if isinstance(reply, Cancelled):
-            raise reply
         if not isinstance(reply, DrillError):
             yield from note(reply.observed)
             if reply.ledger is not None:
@@ -457,6 +455,6 @@ def _clean(undo: Undo) -> Procedure[str]:
     problems: list[str] = []
     for stage in undo.stages():
         for command, reply in zip(stage, (yield from together(stage, PARALLEL)), strict=True):
-            if isinstance(reply, DrillError) and not isinstance(reply, Cancelled):
+            if isinstance(reply, DrillError):
                 problems.append(f"{command.title} {command.vm}: {reply}".replace("  ", " "))
     return "; ".join(problems)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from drill.core.failover_test import FailoverTest, derived_uuid, failover_test
+from drill.core.owed import BEATS_MIN, HEARTBEAT_SERVICE
 from drill.core.verdicts import judge
 from drill.errors import Failed, Unknown
 from drill.model import command as c
-from drill.model.fact import RunEnded, StepEnded
+from drill.model.fact import RunEnded, ServiceAnswered, StepEnded
 from drill.model.verdict import Outcome
 from drill.orchestration.perform import Performer
 from tests.paper import NOW, MemoryJournal, MemoryRecord, Paper, StandingClock, estate
@@ -181,3 +184,80 @@ def test_a_journal_of_another_procedure_is_refused_by_name() -> None:
 def test_the_same_run_makes_the_same_machine_and_another_run_another() -> None:
     assert derived_uuid("r1", "db") == derived_uuid("r1", "db")
     assert len({derived_uuid(run, vm) for run in ("r1", "r2") for vm in ("db", "app")}) == 4
+
+
+def failing(kind: type, error: Exception) -> Paper:
+    """A world in which every command of one kind fails without effect."""
+
+    def trouble(command: c.Command[object]) -> None:
+        if isinstance(command, kind):
+            raise error
+
+    return Paper(trouble=trouble)
+
+
+def test_a_picture_that_cannot_be_taken_makes_the_drill_unknown() -> None:
+    outcome, record = run(failing(c.TakePicture, Failed(action="taking the picture", cause="no answer")))
+    verdict = judge(record.facts)  # type: ignore[arg-type]
+    assert (outcome, verdict.outcome) == ("done", Outcome.UNKNOWN)
+
+
+def test_a_ledger_that_cannot_be_read_at_the_source_leaves_the_loss_uncounted() -> None:
+    class Unread(Paper):
+        def __call__(self, command: c.Command[object]) -> object:
+            reply = super().__call__(command)
+            return replace(reply, read=None, error="no agent") if isinstance(reply, c.SourceLedger) else reply
+
+    outcome, record = run(Unread())
+    verdict = judge(record.facts)  # type: ignore[arg-type]
+    assert (outcome, verdict.outcome, verdict.rpo_records) == ("done", Outcome.UNKNOWN, None)
+
+
+def test_a_point_that_lacks_a_disk_of_the_machine_builds_no_machine_and_leaves_nothing() -> None:
+    class OneDisk(Paper):
+        def __call__(self, command: c.Command[object]) -> object:
+            reply = super().__call__(command)
+            return replace(reply, disks=reply.disks[:1]) if isinstance(reply, c.Overlays) else reply
+
+    paper = OneDisk()
+    outcome, record = run(paper)
+    assert outcome == "failed"
+    assert "DefineMachine" not in names(paper)
+    assert "the point lacks disks vdb" in str(record.facts)
+    assert paper.made == set()
+
+
+def test_a_machine_without_a_service_is_up_when_it_counts_on_its_console() -> None:
+    whole = estate()
+    silent = replace(whole.items["web"], services=(), agent=False)
+    found = order(estate=replace(whole, items={**whole.items, "web": silent}))
+    paper, record = Paper(), MemoryRecord()
+    performer = Performer(
+        act=paper, journal=MemoryJournal(), recorder=record, clock=StandingClock(), cancel_asked=lambda: False
+    )
+    assert performer.perform(failover_test(found)) == "done"
+    beats = [one for one in paper.log if isinstance(one, c.Check) and (one.vm, one.check) == ("web", "heartbeat")]
+    assert [one.expected for one in beats] == [{"beats_min": BEATS_MIN}]
+    answered = [one for one in record.facts if isinstance(one, ServiceAnswered) and one.vm == "web"]
+    assert [one.service for one in answered] == [HEARTBEAT_SERVICE]
+
+
+def test_a_console_that_does_not_count_leaves_the_service_unanswered() -> None:
+    class Dead(Paper):
+        def check(self, command: c.Check) -> c.Evidence:
+            found = super().check(command)
+            return (
+                replace(found, observed=replace(found.observed, observed={"beats": [3]}))
+                if command.check == "heartbeat"
+                else found
+            )
+
+    whole = estate()
+    silent = replace(whole.items["web"], services=(), agent=False)
+    record = MemoryRecord()
+    performer = Performer(
+        act=Dead(), journal=MemoryJournal(), recorder=record, clock=StandingClock(), cancel_asked=lambda: False
+    )
+    performer.perform(failover_test(order(estate=replace(whole, items={**whole.items, "web": silent}))))
+    assert not [one for one in record.facts if isinstance(one, ServiceAnswered) and one.vm == "web"]
+    assert judge(record.facts).outcome is Outcome.FAIL  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from drill.core import bubble
@@ -66,6 +69,18 @@ def test_a_leased_address_is_told_from_a_static_one_by_the_pool() -> None:
     known = estate()
     modes = [one.mode for one in predict_nics(known.items["db"], primary("db"), known)]
     assert modes == ["static", "dhcp"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dhcp": False}, {"pool": None}, {"pool": ("10.61.1.200", "10.61.1.210")}],
+    ids=["no server", "no pool", "other pool"],
+)
+def test_an_address_outside_a_servers_pool_is_static(change: dict[str, Any]) -> None:
+    known = estate()
+    here, there = known.networks
+    known = replace(known, networks=(replace(here, subnets=(replace(here.subnets[0], **change),)), there))
+    assert {one.mode for one in predict_nics(known.items["db"], primary("db"), known)} == {"static"}
 
 
 @pytest.mark.spec("L3")

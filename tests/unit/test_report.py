@@ -143,7 +143,14 @@ def test_what_is_no_picture_is_not_shown_as_one(content: bytes) -> None:
     assert "holds no picture of this console" in reader.text
 
 
-@pytest.mark.parametrize("field", [{"sha256": "0" * 64}, {"png_base64": "!!!"}, {"png_base64": "é"}], ids=repr)
+OTHER_PICTURES = {
+    "another digest": {"sha256": "0" * 64},
+    "no base64": {"png_base64": "!!!"},
+    "no ASCII": {"png_base64": "é"},
+}
+
+
+@pytest.mark.parametrize("field", OTHER_PICTURES.values(), ids=OTHER_PICTURES.keys())
 def test_a_picture_that_is_not_the_recorded_one_is_not_shown(field: dict[str, str]) -> None:
     facts = tuple(replace(fact, **field) if isinstance(fact, ScreenSeen) else fact for fact in FACTS)  # type: ignore[arg-type]
     assert drawn(facts).every("img") == []

@@ -504,6 +504,13 @@ def foretold(**fields: object) -> tuple[Fact, ...]:
     )
 
 
+def test_two_predictions_that_differ_prove_nothing() -> None:
+    other = next(one for one in foretold(subnet="spare") if isinstance(one, MachinePredicted) and one.vm == "app")
+    at = next(index for index, one in enumerate(FACTS) if isinstance(one, MachinePredicted))
+    found = result((*FACTS[:at], other, *FACTS[at:]), "prediction", "app")
+    assert (found.outcome, found.reason) == (Outcome.UNKNOWN, "two predictions differ")
+
+
 WRONG_PREDICTIONS = {
     "another subnet": {"subnet": "spare"},
     "another network": {"network": "VMNetwork2-Chicago"},

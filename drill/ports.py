@@ -200,6 +200,36 @@ class Backups(Protocol):
         ...
 
 
+class Freezer(Protocol):
+    """A guest's file systems, held still for the instant of a checkpoint through the agent inside it (ground 1.25).
+
+    What the guest answers is a claim.  Every call ends by itself within a few seconds: Unreachable when no agent
+    answers, Unknown when it was asked and its answer did not come in time, Failed when it refuses, BadInput when it
+    answers nonsense.
+    """
+
+    def arm(self, domain: str, seconds: int) -> None:
+        """Have the file systems thawed `seconds` from now, whatever becomes of the agents: by a timer inside the guest
+        and by a process outside that outlives its parent.  Unsupported when the guest has no such timer."""
+        ...
+
+    def freeze(self, domain: str) -> int:
+        """Freeze; how many file systems the guest says it froze."""
+        ...
+
+    def thaw(self, domain: str) -> int:
+        """Thaw; how many file systems this call thawed: none where a timer was first."""
+        ...
+
+    def is_frozen(self, domain: str) -> bool:
+        """What the guest says of itself."""
+        ...
+
+    def disarm(self, domain: str) -> None:
+        """It is thawed: the process outside may forget it, and the timer inside ends once it has fired."""
+        ...
+
+
 class LogStream(Protocol):
     """A cycle log on its way to the receiver, which has accepted its header."""
 
@@ -352,8 +382,12 @@ class SourceAgent(Protocol):
         """Stop replicating and drop our checkpoints; the replica stays.  Unknown items are fine."""
         ...
 
-    def cycle(self, item: str, *, witness: bool) -> Point:
-        """Replicate now and return the sealed point; with `witness` each disk is also read whole by a foreign tool."""
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
+        """Replicate now and return the sealed point; with `witness` each disk is also read whole by a foreign tool.
+
+        With `application_consistent` the guest's file systems are frozen for the instant; where they cannot be, the
+        point is crash-consistent and says so.
+        """
         ...
 
     def status(self, item: str) -> ItemStatus:

@@ -10,6 +10,7 @@ import click
 from drill.cli._estate import estate_option, read_estate
 from drill.cli.output import Output, spoken
 from drill.model.point import ItemStatus
+from drill.replication.quiesce import ALARM_FAILURES
 from drill.wiring.controller import Protection, RemoteHosts, system_clock
 
 
@@ -30,4 +31,6 @@ def _line(status: ItemStatus, now_us: int) -> str:
     point = status.last_point
     age = f"last point {(now_us - point.begun_us) / 1e6:.0f} s ago" if point else "no point yet"
     trouble = f"; {status.last_error}" if status.last_error else ""
+    if status.application_failures >= ALARM_FAILURES:
+        trouble += f"; no application-consistent point: {status.application_reason}"
     return f"{status.domain}: {status.state.value}, {status.acknowledged_sequence} points, {age}{trouble}"

@@ -49,7 +49,12 @@ class _Resolver:
             self._server(server, ("servers", index))
         self._unique("policies", (one.name for one in self.section.policies))
         policies = {
-            one.name: Policy(name=one.name, copy_frequency_seconds=one.copy_frequency_seconds, witness=one.witness)
+            one.name: Policy(
+                name=one.name,
+                copy_frequency_seconds=one.copy_frequency_seconds,
+                witness=one.witness,
+                application_consistent_hours=one.application_consistent_hours,
+            )
             for one in self.section.policies
         }
         pairs = self._pairs(policies)

@@ -116,11 +116,12 @@ class VaultSection(Section):
 
 
 class PolicySection(Section):
-    """A replication policy; the frequencies are those of spec E4."""
+    """A replication policy; the frequencies are those of spec E4 and E6."""
 
     name: Name
     copy_frequency_seconds: Literal[30, 300, 900]
     witness: bool = False
+    application_consistent_hours: int = Field(default=0, ge=0, le=12)
 
 
 class PairSection(Section):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from drill.errors import Damaged, DrillError, Refused
+from drill.fuzz import thaw
 from drill.fuzz.deeds_guest import GUEST_DEEDS
 from drill.fuzz.deeds_hostile import hostile
 from drill.fuzz.deeds_store import STORE_DEEDS
@@ -27,8 +28,13 @@ def _cycle(scene: Scene, args: Args) -> str:
         world.note("left-over checkpoint")
     scene.plan(args)
     source = world.source
-    outcome = "no source" if source is None else outcome_of(lambda: source.cycle(witness=False))
+    outcome = (
+        "no source"
+        if source is None
+        else outcome_of(lambda: source.cycle(witness=False, application_consistent=bool(args.get("application"))))
+    )
     scene.settle()
+    thaw.judge_thaw(scene.oracle, world)
     answered = not world.happened & UNANSWERED and not world.hypervisor.frozen
     if source is not None and world.processes[SOURCE].alive and answered:
         scene.oracle.must("I32", world.hypervisor.job is None, "a cycle is over and its job is still open")

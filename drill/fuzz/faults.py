@@ -8,6 +8,7 @@ from typing import Final
 from drill.errors import Failed, Unknown, Unreachable
 from drill.fuzz.steps import Value
 from drill.fuzz.world import RECEIVER, SOURCE, World
+from drill.sim.guest import Mood
 from drill.sim.network import Weather
 from drill.sim.process import Planned, io_error, killed, no_descriptors, no_memory, no_space
 
@@ -29,7 +30,8 @@ _STORAGE: Final = {
     "memory": ("out of memory", _WRITES | {"read", "sync"}, no_memory),
     "device": ("write misplaced", _MISPLACED, io_error),
 }
-_LIBVIRT = ("machine", "provable", "checkpoints", "drop", "drop_all", "begin", "abort_leftover")
+_FREEZER = ("arm", "freeze", "thaw", "is_frozen", "disarm")
+_LIBVIRT = ("machine", "provable", "checkpoints", "drop", "drop_all", "begin", "abort_leftover", *_FREEZER)
 _ASKED = frozenset({*(f"libvirt {name}" for name in _LIBVIRT), "libvirt end"})
 _ANSWERED = frozenset(f"libvirt answer {name}" for name in _LIBVIRT)
 
@@ -52,8 +54,12 @@ EVENTS: Final = (
     "rival",
 )
 """What happens to the guest, or beside us, while an export is read."""
+AGENT: Final = (*(f"agent {mood}" for mood in Mood if mood is not Mood.WELL), "slow checkpoint")
+"""Kinds that make an application-consistent point a crash-consistent one, and no cycle fail."""
 
 FAULTS: Final = (
+    *AGENT,
+    "checkpoint refused",
     *(f"{side} {kind}" for side in SIDES for kind, *_ in _STORAGE.values()),
     *(f"{side} power lost idle" for side in SIDES),
     *(f"{side} put back" for side in SIDES),
@@ -128,6 +134,7 @@ FAULTS: Final = (
 
 HARMLESS: Final = frozenset(
     {
+        *AGENT,
         "clock jumped",
         "clock frozen",
         "clock drifts",
@@ -174,7 +181,9 @@ def plan(world: World, args: Mapping[str, Value], write: Callable[[int, float], 
 def settle(world: World) -> None:
     """The step is over, and so are its faults."""
     world.network.weather = Weather()
-    world.hypervisor.during = []
+    hypervisor = world.hypervisor
+    hypervisor.guest.recover()
+    hypervisor.during, hypervisor.begin_seconds, hypervisor.refuses_checkpoints = [], 0.0, False
     for process in world.processes.values():
         process.disarm()
 
@@ -188,6 +197,14 @@ def _plan_one(world: World, name: str, number: float, write: Callable[[int, floa
         world.processes[side].plan(fault)
     elif name in _LIBVIRT_FAULTS or name.startswith("nbd"):
         world.processes[SOURCE].plan(_of_libvirt(name, int(number)))
+    elif side == "agent":
+        world.hypervisor.guest.mood = Mood(kind)
+    elif name == "slow checkpoint":
+        world.note(name)
+        world.hypervisor.begin_seconds = number
+    elif name == "checkpoint refused":
+        world.note(name)
+        world.hypervisor.refuses_checkpoints = True
     elif name in EVENTS:
         world.hypervisor.during += [*(_nothing for _ in range(int(number))), *_event(world, name, write)]
     else:

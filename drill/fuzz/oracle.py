@@ -17,8 +17,8 @@ from drill.sim.disk import changed_pages, covered
 from drill.sim.hypervisor import Instant, SimJob
 
 INVARIANTS = (
-    *(f"I{n}" for n in (*range(1, 13), 14, 16, 17, 18, 19, 20, 23, 24, 25, 31, 32)),
-    *("L1", "L2", "L5"),
+    *(f"I{n}" for n in (*range(1, 15), 16, 17, 18, 19, 20, 23, 24, 25, 31, 32)),
+    *("L1", "L2", "L3", "L5"),
 )
 """The invariants that walks evaluate."""
 
@@ -62,6 +62,7 @@ class Oracle:
     jumped: bool = False
     _jobs: dict[int, SimJob] = field(default_factory=dict)
     _full: dict[int, frozenset[str]] = field(default_factory=dict)
+    _flags: dict[int, bool] = field(default_factory=dict)
     _verified: dict[tuple[int, str], Content] = field(default_factory=dict)
 
     def must(self, invariant: str, holds: bool, detail: str) -> None:
@@ -75,6 +76,7 @@ class Oracle:
         if job is not None and job.begun_us == header.begun_us:
             self._jobs[header.begun_us] = job
             self._full[header.begun_us] = frozenset(disk.target for disk in header.disks if disk.full)
+            self._flags[header.begun_us] = header.application_consistent
 
     def reset(self, points: Iterable[Point]) -> None:
         """The receiver was put back to another day, or told to forget: from here on these are its points."""
@@ -136,6 +138,8 @@ class Oracle:
         self.arriving.clear()
         spoilt = {(header.epoch, header.sequence, header.begun_us) for header in facts.spoilt}
         for point in fresh:
+            flag = self._flags.get(point.begun_us, point.application_consistent)
+            self.must("I13", point.application_consistent == flag, f"{_name(point)} is not labelled as its log was")
             key = (point.epoch, point.sequence, point.begun_us)
             self.must("I16", key in offered, f"{_name(point)} appeared without its log")
         if spoilt and len(facts.attempts) == 1:

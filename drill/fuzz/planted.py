@@ -32,7 +32,6 @@ NOT_YET = {
     "prune_all": "retention",
     "retain_under_test_failover": "retention",
     "fold_inplace": "folding",
-    "thaw_skipped_on_exception": "freezing guests",
     "two_receivers": "terms",
     "stale_term_accepted": "terms",
     "plan_step_twice": "plans",

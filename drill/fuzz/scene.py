@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from drill.errors import Damaged, DrillError
-from drill.fuzz import faults
+from drill.fuzz import faults, thaw
 from drill.fuzz.faults import HARMLESS, SIDES
 from drill.fuzz.oracle import Oracle, StepFacts, Violated
 from drill.fuzz.steps import SECTOR, Value
@@ -92,7 +92,7 @@ class Scene:
         if fill:
             pages = range(fill, fill - (-length // PAGE))
             data = b"".join([number.to_bytes(4, "little") * (PAGE // 4) for number in pages])[:length]
-        if self.world.hypervisor.running:
+        if self.world.hypervisor.running and not self.world.hypervisor.guest.frozen:
             found.write(offset, data)
 
     def write_meanwhile(self, disk: int, at: float) -> None:
@@ -310,6 +310,7 @@ class Scene:
         return frozenset(found | {side for side in SIDES if f"{side} ENOSPC" in self.world.happened})
 
     def _offered(self, header: LogHeader) -> None:
+        thaw.judge_flag(self.oracle, header, self.world.hypervisor)
         self.oracle.offered(header, self.world.hypervisor.job)
 
     def _dropped(self, checkpoint: str) -> None:

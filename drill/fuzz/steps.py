@@ -96,6 +96,12 @@ CYCLE_FAULTS: Final = {
 }
 """Faults of a cycle, and how often each comes."""
 
+_GUEST_FAULTS: Final = (
+    *("checkpoint refused", "slow checkpoint", "agent absent", "agent no timer", "agent hangs in freeze"),
+    *("agent dies frozen", "agent floods", "agent answers late", "agent lies that it froze"),
+    *("agent lies that nothing froze", "agent lies that it thawed", "agent lies about how many"),
+    "agent lies about its state",
+)
 _KINDS: Final = tuple(WEIGHTS)
 _KIND_SUMS: Final = tuple(accumulate(WEIGHTS.values()))
 _FAULTS: Final = tuple(CYCLE_FAULTS)
@@ -113,7 +119,7 @@ _REACH: Final = {
 }
 _PARTS: Final = ("flip", "truncate", "reorder")
 _NUMBERS: Final = {
-    **dict.fromkeys(("libvirt fails", "libvirt answer lost", "libvirtd down"), 8),
+    **dict.fromkeys(("libvirt fails", "libvirt answer lost", "libvirtd down"), 12),
     **dict.fromkeys(("nbd", "nbd gone", "nbd short", "nbd list", "guest writes", "qemu killed", "stale"), 3),
     **dict.fromkeys(("rival", "qemu frozen", "plugged", "snapshot", "slow scratch"), 2),
     "libvirtd killed": 1,
@@ -172,7 +178,16 @@ def _cycle(rng: Random) -> dict[str, Value]:
     chance = rng.random()
     count = 0 if chance < 0.5 else 1 if chance < 0.88 else 2
     faults = [_fault(rng, name) for name in rng.choices(_FAULTS, cum_weights=_FAULT_SUMS, k=count)]
-    return {"faults": faults, "salt": rng.getrandbits(32)} if faults else {}
+    found: dict[str, Value] = {"faults": faults, "salt": rng.getrandbits(32)} if faults else {}
+    return found | _frozen(rng, faults) if rng.random() < 0.2 else found
+
+
+def _frozen(rng: Random, faults: list[list[str | int | float]]) -> dict[str, Value]:
+    """An application-consistent point is asked for, and perhaps the guest is in no state to give one."""
+    if rng.random() < 0.6:
+        name = rng.choice(_GUEST_FAULTS)
+        faults = [*faults, [name, rng.choice((4, 9)) if name == "slow checkpoint" else 1]]
+    return {"application": True, "faults": faults, "salt": rng.getrandbits(32)}
 
 
 def _fault(rng: Random, name: str) -> list[str | int | float]:

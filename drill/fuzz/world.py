@@ -26,6 +26,7 @@ from drill.sim.clock import SimClock
 from drill.sim.content import Content
 from drill.sim.disk import SimDisk
 from drill.sim.files import SimFiles
+from drill.sim.guest import SimFreezer
 from drill.sim.hypervisor import SimBackups, SimHypervisor
 from drill.sim.images import SimImages
 from drill.sim.inode import Folder
@@ -34,6 +35,7 @@ from drill.sim.network import SimLink, SimNetwork
 from drill.sim.process import Killed, Process
 from drill.wiring.receiving import ReceiverRole
 
+APPLICATION_SECONDS = 3600
 ITEM = "3f0c9a52-0000-4000-8000-000000000001"
 DOMAIN = "vm"
 SOURCE, RECEIVER = "source", "receiver"
@@ -65,6 +67,7 @@ class World:
         self.clock = SimClock()
         self.plans = {plan.target: plan for plan in disks}
         self.hypervisor = SimHypervisor(DOMAIN, {plan.target: plan.disk() for plan in disks}, self.clock)
+        self.hypervisor.guest.noted = self.note
         self.processes = {SOURCE: Process(self.note), RECEIVER: Process(self.note)}
         self.files = {
             SOURCE: SimFiles(self.processes[SOURCE], self.rng, "source"),
@@ -114,6 +117,7 @@ class World:
         """The process is gone."""
         self.processes[side].kill()
         if side == SOURCE:
+            self.hypervisor.guest.parent_died()
             self.source = None
         else:
             self.store = self.receiver = self.role = None
@@ -127,7 +131,13 @@ class World:
             file.load()
         except Damaged:
             self.note("journal given up")
-        order = ProtectionOrder(item=ITEM, domain=DOMAIN, receiver="-", interval_seconds=30)
+        order = ProtectionOrder(
+            item=ITEM,
+            domain=DOMAIN,
+            receiver="-",
+            interval_seconds=30,
+            application_consistent_every_seconds=APPLICATION_SECONDS,
+        )
         file.save(Journal(order=order))
         self.source = self.make_source(file, Journal(order=order))
 
@@ -183,7 +193,7 @@ class World:
         """Nobody needs it any more: let go of what refers back, so that no collector must look for it."""
         self.source = self.store = self.receiver = self.role = self._rival = None
         self.on_rival = _nothing
-        self.on_offer = self.hypervisor.on_drop = _nobody
+        self.on_offer = self.hypervisor.on_drop = self.hypervisor.guest.noted = _nobody
         self.hypervisor.during, self.hypervisor.job = [], None
         for process in self.processes.values():
             process.noted = _nobody
@@ -205,6 +215,7 @@ class World:
         process = process or self.processes[SOURCE]
         ports = SourcePorts(
             backups=SimBackups(self.hypervisor, process),
+            freezer=SimFreezer(self.hypervisor.guest, process),
             link=SimLink(self.network, process),
             files=files or self.files[SOURCE],
             clock=self.clock,

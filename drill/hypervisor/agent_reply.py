@@ -91,6 +91,12 @@ class Reply:
             self.refuse("no truth value where one belongs")
         return self.value
 
+    def is_frozen(self) -> bool:
+        """The answer of `guest-fsfreeze-status`."""
+        if self.value not in ("frozen", "thawed"):
+            self.refuse("neither 'frozen' nor 'thawed' where one belongs")
+        return self.value == "frozen"
+
     def text(self, most: int) -> str:
         """A text of at most `most` characters."""
         if not isinstance(self.value, str) or len(self.value) > most:

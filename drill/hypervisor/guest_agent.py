@@ -35,15 +35,15 @@ class LibvirtGuest:
 
     def ping(self, timeout_seconds: float) -> None:
         """Return when the agent answers; libvirt counts whole seconds, so the least wait is one."""
-        self._ask("guest-ping", {}, seconds=timeout_seconds, changes=False)
+        self.ask("guest-ping", {}, seconds=timeout_seconds, changes=False)
 
     def nics(self) -> tuple[GuestNic, ...]:
         """The guest's network cards in its order, the loopback left out."""
-        return self._ask("guest-network-get-interfaces", {}, changes=False).nics()
+        return self.ask("guest-network-get-interfaces", {}, changes=False).nics()
 
     def time_us(self) -> int:
         """The guest's wall clock, microseconds since the epoch."""
-        return self._ask("guest-get-time", {}, changes=False).number() // 1000
+        return self.ask("guest-get-time", {}, changes=False).number() // 1000
 
     def run(self, argv: Sequence[str], timeout_seconds: float) -> Completed:
         """Run a program inside the guest; when it has not ended by the timeout that is Unknown, and it goes on."""
@@ -51,10 +51,10 @@ class LibvirtGuest:
             raise ValueError("argv is empty")
         deadline = time.monotonic() + timeout_seconds
         arguments: dict[str, Json] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
-        pid = self._ask("guest-exec", arguments, seconds=timeout_seconds, changes=True).field("pid").number()
+        pid = self.ask("guest-exec", arguments, seconds=timeout_seconds, changes=True).field("pid").number()
         polls = 0
         while True:
-            status = self._ask("guest-exec-status", {"pid": pid}, changes=True)
+            status = self.ask("guest-exec-status", {"pid": pid}, changes=True)
             if status.field("exited").truth():
                 return status.completed(OUTPUT_BYTES_MAX)
             pause = _POLL_SECONDS[min(polls, len(_POLL_SECONDS) - 1)]
@@ -65,7 +65,7 @@ class LibvirtGuest:
 
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         """The content of a file; BadInput when it is longer than `limit_bytes`, Failed when it cannot be opened."""
-        file = self._ask("guest-file-open", {"path": path, "mode": "r"}, changes=False).number()
+        file = self.ask("guest-file-open", {"path": path, "mode": "r"}, changes=False).number()
         try:
             return self._read_open(file, path, limit_bytes)
         finally:
@@ -74,7 +74,7 @@ class LibvirtGuest:
     def _read_open(self, file: int, path: str, limit_bytes: int) -> bytes:
         content = bytearray()
         while True:
-            part = self._ask("guest-file-read", {"handle": file, "count": _CHUNK}, changes=False)
+            part = self.ask("guest-file-read", {"handle": file, "count": _CHUNK}, changes=False)
             data = part.optional("buf-b64")
             piece = b"" if data is None else data.base64(_CHUNK)
             if part.field("count").number(_CHUNK) != len(piece):
@@ -92,11 +92,11 @@ class LibvirtGuest:
     def _close(self, file: int) -> None:
         """Close a file in the guest; when that fails the guest is left with an open file, and the reading counts."""
         try:
-            self._ask("guest-file-close", {"handle": file}, changes=False)
+            self.ask("guest-file-close", {"handle": file}, changes=False)
         except DrillError:
             return
 
-    def _ask(self, command: str, arguments: dict[str, Json], *, seconds: float = REPLY_SECONDS, changes: bool) -> Reply:
+    def ask(self, command: str, arguments: dict[str, Json], *, seconds: float = REPLY_SECONDS, changes: bool) -> Reply:
         """One command and what it returns.
 
         Unreachable when no agent is connected, or when none answers what changes nothing; Unknown when it does not

@@ -36,11 +36,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A replication policy (spec E).  With `witness` each cycle is also read whole by a foreign tool."""
+    """A replication policy (spec E).  With `witness` each cycle is also read whole by a foreign tool.
+
+    `application_consistent_hours` is how far application-consistent points lie apart, 0 for none (spec E6).
+    """
 
     name: str
     copy_frequency_seconds: int
     witness: bool
+    application_consistent_hours: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

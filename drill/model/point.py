@@ -56,7 +56,10 @@ class ItemState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleRecord:
-    """One cycle as measured by the source agent; times in seconds, sizes in bytes."""
+    """One cycle as measured by the source agent; times in seconds, sizes in bytes.
+
+    `frozen_seconds` is how long the guest's file systems may have been frozen for it.
+    """
 
     sequence: int
     full: bool
@@ -67,6 +70,7 @@ class CycleRecord:
     dirty_bytes: int
     zero_bytes: int
     sent_bytes: int
+    frozen_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,8 @@ class ItemStatus:
     """What the source agent observes of one item; `last_error` is empty when the last cycle went well.
 
     `cycles` are the newest ones since the agent started, oldest first; `missed_cycles` counts those that were due
-    while another was running.
+    while another was running.  `application_failures` counts application-consistent points in a row that became
+    crash-consistent ones, and `application_reason` says why the last of them did.
     """
 
     item: str
@@ -86,6 +91,8 @@ class ItemStatus:
     last_error: str
     cycles: tuple[CycleRecord, ...]
     missed_cycles: int = 0
+    application_failures: int = 0
+    application_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,7 @@ class ProtectionOrder:
 
     `receiver` is `host:port` of the peer's receiver role; a cycle begins every `interval_seconds` (spec E4).  With
     `witness` every cycle's export is also read whole by a foreign tool, and the SHA-256 is sealed with the point.
+    The guest is frozen for a cycle every `application_consistent_every_seconds` (1 to 12 h, spec E6); never for 0.
     """
 
     item: str
@@ -101,6 +109,7 @@ class ProtectionOrder:
     receiver: str
     interval_seconds: int
     witness: bool = False
+    application_consistent_every_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

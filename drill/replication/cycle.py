@@ -2,7 +2,7 @@
 
     look      end a job a dead agent left, settle what the last cycle acknowledged, ask the receiver for its head,
               decide where to go on, drop our checkpoints that count for nothing
-    begin     checkpoint and backup job for all disks at one instant
+    begin     checkpoint and backup job for all disks at one instant, the guest frozen where that is due (quiesce.py)
     carry     extents → chunks → frames → log → receiver, page digests beside it
     pending   the journal learns what the receiver is about to seal
     seal      the receiver acknowledges: durable there
@@ -21,13 +21,14 @@ from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.machine import Machine
 from drill.model.point import CycleRecord, Point
-from drill.ports import BackupJob, Backups, Clock, Files, Lanes, ReceiverLink
-from drill.replication import continuity
+from drill.ports import BackupJob, Backups, Clock, Files, Freezer, Lanes, ReceiverLink
+from drill.replication import continuity, quiesce
 from drill.replication.carrier import Carrier
 from drill.replication.continuity import Adopt, Continue, NewEpoch
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
+from drill.replication.quiesce import Interval, Quiet
 
 PREFIX = "drill-"
 """Every checkpoint of ours begins with it; names are never used again (facts: a bitmap may outlive its checkpoint)."""
@@ -38,6 +39,7 @@ class SourcePorts:
     """The world of one item; `nonce` gives a fresh string of eight characters of [a-z0-9]."""
 
     backups: Backups
+    freezer: Freezer
     link: ReceiverLink
     files: Files
     clock: Clock
@@ -63,6 +65,12 @@ class ItemSource:
         self._ports = ports
         self._file = file
         self._journal = journal
+        self._interval = Interval()
+
+    @property
+    def interval(self) -> Interval:
+        """How application-consistent points went lately."""
+        return self._interval
 
     @property
     def journal(self) -> Journal:
@@ -74,13 +82,16 @@ class ItemSource:
         self._file.save(journal)
         self._journal = journal
 
-    def cycle(self, *, witness: bool) -> tuple[Point, CycleRecord]:
+    def cycle(self, *, witness: bool, application_consistent: bool = False) -> tuple[Point, CycleRecord]:
         """Replicate once; returns the sealed point and what it took.
+
+        The guest is frozen for it when that is asked for or due; a point of a guest that could not be frozen is
+        crash-consistent, and `interval` has the reason.
 
         After any error the base is what it was.  ResyncNeeded is remembered: the next cycle takes that disk whole.
         """
         try:
-            return self._cycle(witness=witness)
+            return self._cycle(witness=witness, application_consistent=application_consistent)
         except ResyncNeeded as error:
             self.save(replace(self._journal, owed_full=tuple(sorted({*self._journal.owed_full, error.disk}))))
             raise
@@ -95,7 +106,7 @@ class ItemSource:
         self._ports.backups.drop_all(domain, PREFIX)
         self._file.delete()
 
-    def _cycle(self, *, witness: bool) -> tuple[Point, CycleRecord]:
+    def _cycle(self, *, witness: bool, application_consistent: bool) -> tuple[Point, CycleRecord]:
         ports, domain = self._ports, self._journal.order.domain
         started, started_us = ports.clock.monotonic(), ports.clock.now_us()
         ports.backups.abort_leftover(domain)
@@ -105,10 +116,10 @@ class ItemSource:
         self._drop_litter(place.acknowledged)
         checkpoint = f"{PREFIX}{place.epoch}-{place.sequence}-{ports.nonce()}"
         before = ports.clock.monotonic()
-        job = ports.backups.begin(domain, checkpoint, bases)
+        job, quiet = self._begin(checkpoint, bases, application_consistent=application_consistent)
         begun = ports.clock.monotonic()
         try:
-            header = self._header(place, machine, job, bases)
+            header = self._header(place, machine, job, bases, quiet)
             carried = Carrier(ports.files, ports.lanes, header, checkpoint)
             point = self._send(job, carried, checkpoint, witness=witness)
         finally:
@@ -125,7 +136,24 @@ class ItemSource:
             dirty_bytes=carried.data_bytes,
             zero_bytes=carried.zero_bytes,
             sent_bytes=point.sent_bytes,
+            frozen_seconds=quiet.frozen_seconds,
         )
+
+    def _begin(
+        self, checkpoint: str, bases: dict[str, str | None], *, application_consistent: bool
+    ) -> tuple[BackupJob, Quiet]:
+        """Checkpoint and job, with the guest frozen where that is asked for or due."""
+        ports, order = self._ports, self._journal.order
+        every = order.application_consistent_every_seconds
+
+        def begin() -> BackupJob:
+            return ports.backups.begin(order.domain, checkpoint, bases)
+
+        if not (application_consistent or self._interval.is_due(ports.clock.monotonic(), every)):
+            return begin(), Quiet(application_consistent=False)
+        job, quiet = quiesce.begin_frozen(ports.freezer, ports.clock, order.domain, begin)
+        self._interval.done(ports.clock.monotonic(), every, quiet)
+        return job, quiet
 
     def _place(self) -> _Place:
         """Compare with the receiver's head and decide; an adopted point is made durable in the journal first."""
@@ -172,7 +200,9 @@ class ItemSource:
             if acknowledged is None or checkpoint != acknowledged.checkpoint:
                 backups.drop(domain, checkpoint)
 
-    def _header(self, place: _Place, machine: Machine, job: BackupJob, bases: dict[str, str | None]) -> LogHeader:
+    def _header(
+        self, place: _Place, machine: Machine, job: BackupJob, bases: dict[str, str | None], quiet: Quiet
+    ) -> LogHeader:
         for disk in machine.disks:
             if bases[disk.target] is not None and job.size(disk.target) != disk.size_bytes:
                 raise Failed("the cycle", f"{disk.target} was resized while it began")
@@ -184,7 +214,7 @@ class ItemSource:
             supersedes=place.supersedes,
             begun_us=job.begun_us,
             taken_us=job.taken_us,
-            application_consistent=False,
+            application_consistent=quiet.application_consistent,
             machine=machine,
             disks=tuple(
                 LogDisk(target=target, size_bytes=job.size(target), full=base is None) for target, base in bases.items()

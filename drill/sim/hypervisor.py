@@ -20,6 +20,7 @@ from drill.model.machine import Disk, Machine
 from drill.sim.clock import SimClock
 from drill.sim.content import Content
 from drill.sim.disk import Bitmap, FrozenDisk, SimDisk
+from drill.sim.guest import SimGuest
 from drill.sim.process import Process
 
 CHUNK = 1 << 20
@@ -29,9 +30,10 @@ _UUID = "3f0c9a52-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """All disks of the domain at one instant."""
+    """All disks of the domain at one instant; `frozen` is whether the guest's file systems were, in truth."""
 
     number: int
+    frozen: bool
     disks: Mapping[str, Content]
 
 
@@ -54,6 +56,8 @@ class SimHypervisor:
         self.during: list[Callable[[], None]] = []
         self.taken: dict[str, int] = {}
         self.on_drop: Callable[[str], None] = _nobody
+        self.guest = SimGuest(clock, _nobody)
+        self.begin_seconds, self.refuses_checkpoints = 0.0, False
 
     def kill(self) -> None:
         """SIGKILL of QEMU."""
@@ -112,6 +116,9 @@ class SimHypervisor:
     def begin(self, checkpoint: str, bases: Mapping[str, str | None]) -> SimJob:
         """Take a checkpoint and open a job; without any effect when it fails."""
         self.pass_time()
+        self.clock.sleep(self.begin_seconds)
+        if self.refuses_checkpoints:
+            raise Failed("begin a cycle", "an internal snapshot is being taken")
         if self.job is not None:
             self.clock.sleep(LOCK_SECONDS)
             raise Failed("begin a cycle", "cannot acquire state change lock")
@@ -128,7 +135,9 @@ class SimHypervisor:
             begun += 1
         dirty = {t: None if base is None else set(self.disks[t].bitmaps[base].dirty) for t, base in bases.items()}
         frozen = {target: disk.frozen() for target, disk in self.disks.items()}
-        self.instants[begun] = Instant(len(self.instants), {t: one.content for t, one in frozen.items()})
+        self.instants[begun] = Instant(
+            len(self.instants), self.guest.frozen, {t: one.content for t, one in frozen.items()}
+        )
         for target in bases:
             self.disks[target].bitmaps[checkpoint] = Bitmap()
         self.checkpoints[checkpoint] = frozenset(bases)
@@ -150,6 +159,7 @@ class SimHypervisor:
     def _end(self, *, cleanly: bool) -> None:
         if self.running:
             self.running, self.job = False, None
+            self.guest.rebooted()
             for disk in self.disks.values():
                 disk.close(cleanly=cleanly)
 

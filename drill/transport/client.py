@@ -111,9 +111,16 @@ class SourceClient:
         """Stop replicating."""
         self._client.call("unprotect", type(None), seconds=LONG_SECONDS, item=item)
 
-    def cycle(self, item: str, *, witness: bool) -> Point:
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
         """Replicate now."""
-        return self._client.call("cycle", Point, seconds=LONG_SECONDS, item=item, witness=witness)
+        return self._client.call(
+            "cycle",
+            Point,
+            seconds=LONG_SECONDS,
+            item=item,
+            witness=witness,
+            application_consistent=application_consistent,
+        )
 
     def status(self, item: str) -> ItemStatus:
         """What is observed now."""

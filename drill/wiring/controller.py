@@ -161,6 +161,7 @@ class Protection:
                 receiver=self.estate.hosts[item.target_host].replication_address,
                 interval_seconds=policy.copy_frequency_seconds,
                 witness=policy.witness,
+                application_consistent_every_seconds=policy.application_consistent_hours * 3600,
             )
         )
         return identity

@@ -20,11 +20,13 @@ from drill.host.lanes import ThreadLanes
 from drill.hypervisor import picture
 from drill.hypervisor.backup import LibvirtBackups
 from drill.hypervisor.connection import Connection
+from drill.hypervisor.freezer import LibvirtFreezer
 from drill.model.point import CycleRecord, HostPicture, ItemState, ItemStatus, Point, ProtectionOrder
-from drill.ports import Backups, Clock, Files, Lanes, SourceAgent
+from drill.ports import Backups, Clock, Files, Freezer, Lanes, SourceAgent
 from drill.replication import names
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.journal import Journal, JournalFile
+from drill.replication.quiesce import HOURS_MAX, HOURS_MIN
 from drill.transport.client import receiver_at
 from drill.transport.service import Service
 
@@ -39,6 +41,7 @@ class SourceWorld:
     """The ports all items share."""
 
     backups: Backups
+    freezer: Freezer
     files: Files
     clock: Clock
     lanes: Lanes
@@ -82,12 +85,13 @@ class Worker:
             self._source = self._make(self._file, self._source.journal)
         self._wake.set()
 
-    def cycle(self, *, witness: bool) -> Point:
+    def cycle(self, *, witness: bool, application_consistent: bool) -> Point:
         """One cycle now, after the one that may be running."""
         with self._lock:
             if self._stopped:
                 raise Refused(f"item {self.order.item} is no longer protected")
-            return self._cycle(witness=witness or self.order.witness)
+            witness = witness or self.order.witness
+            return self._cycle(witness=witness, application_consistent=application_consistent)
 
     def end(self) -> None:
         """Stop, drop our checkpoints, delete the journal."""
@@ -109,12 +113,15 @@ class Worker:
             last_error=self._last_error,
             cycles=tuple(self._cycles),
             missed_cycles=self._missed,
+            application_failures=self._source.interval.failures,
+            application_reason=self._source.interval.reason,
         )
 
     def _make(self, file: JournalFile, journal: Journal) -> ItemSource:
         world = self._world
         ports = SourcePorts(
             backups=world.backups,
+            freezer=world.freezer,
             link=receiver_at(journal.order.receiver),
             files=world.files,
             clock=world.clock,
@@ -146,16 +153,16 @@ class Worker:
     def _went_well(self) -> bool:
         """One cycle; whatever it raises is said in the log and in the status."""
         try:
-            self._cycle(witness=self.order.witness)
+            self._cycle(witness=self.order.witness, application_consistent=False)
         except DrillError as error:
             log.warning("cycle failed: item=%s error=%s message=%s", self.order.item, error.id, error)
         except Exception:
             log.exception("cycle failed unexpectedly: item=%s", self.order.item)
         return not self._last_error
 
-    def _cycle(self, *, witness: bool) -> Point:
+    def _cycle(self, *, witness: bool, application_consistent: bool) -> Point:
         try:
-            point, record = self._source.cycle(witness=witness)
+            point, record = self._source.cycle(witness=witness, application_consistent=application_consistent)
         except Exception as error:
             self._last_error = str(error) if isinstance(error, DrillError) else f"{type(error).__name__}: {error}"
             raise
@@ -169,6 +176,8 @@ class Worker:
             point.sent_bytes,
             record.total_seconds,
         )
+        if alarm := self._source.interval.alarm:
+            log.warning("no application-consistent point: item=%s reason=%s", point.item, alarm)
         return point
 
 
@@ -201,6 +210,7 @@ class SourceRole:
         names.item(order.item)
         if order.interval_seconds < 1:
             raise Usage(f"an interval of {order.interval_seconds} s", "30, 300 or 900 seconds are usual")
+        _check_application_interval(order.application_consistent_every_seconds)
         receiver_at(order.receiver)
         self._world.backups.machine(order.domain)
         with self._lock:
@@ -225,9 +235,9 @@ class SourceRole:
             worker = Worker(self._world, file, journal)
         worker.end()
 
-    def cycle(self, item: str, *, witness: bool) -> Point:
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
         """Replicate now."""
-        return self._worker(item).cycle(witness=witness)
+        return self._worker(item).cycle(witness=witness, application_consistent=application_consistent)
 
     def status(self, item: str) -> ItemStatus:
         """What is observed now."""
@@ -295,12 +305,22 @@ def source_service(state_folder: str, uri: str, host: str) -> Service:
     """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once."""
     connection, clock = Connection(uri), HostClock()
     world = SourceWorld(
-        backups=LibvirtBackups(connection, clock), files=LocalFiles(state_folder), clock=clock, lanes=ThreadLanes(6, 10)
+        backups=LibvirtBackups(connection, clock),
+        freezer=LibvirtFreezer(connection),
+        files=LocalFiles(state_folder),
+        clock=clock,
+        lanes=ThreadLanes(6, 10),
     )
     role = SourceRole(world, connection, host)
     role.resume()
     agent: SourceAgent = role
     return Service("source", (SourceAgent,), agent)
+
+
+def _check_application_interval(seconds: int) -> None:
+    """Usage unless application-consistent points are off or 1 to 12 hours apart (spec E6)."""
+    if seconds and not HOURS_MIN * 3600 <= seconds <= HOURS_MAX * 3600:
+        raise Usage(f"application-consistent points every {seconds} s", f"{HOURS_MIN} to {HOURS_MAX} hours, or none")
 
 
 def _nonce() -> str:

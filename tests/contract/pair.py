@@ -21,7 +21,10 @@ from drill.replication.cyclelog import LogReader, LogWriter
 from drill.replication.journal import Journal, JournalFile
 from drill.replication.manifest import SealedPoint
 from drill.replication.store import Store
+from drill.sim.clock import SimClock
 from drill.sim.files import SimFiles
+from drill.sim.guest import SimFreezer, SimGuest
+from drill.sim.process import Process
 from tests.contract import overlay_reader
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.memory_host import MemoryHost
@@ -100,6 +103,7 @@ class Pair:
 
     def __init__(self, disks: dict[str, int], target: Files | None = None) -> None:
         self.host = MemoryHost(disks)
+        self.guest = SimGuest(SimClock(), lambda kind: None)
         self.source_files = MemoryFiles()
         self.target_files: Files = MemoryFiles() if target is None else target
         self.clock = StillClock()
@@ -109,9 +113,9 @@ class Pair:
             Journal(order=ProtectionOrder(item=ITEM, domain="vm", receiver="-", interval_seconds=30))
         )
 
-    def cycle(self, *, witness: bool = False) -> Point:
+    def cycle(self, *, witness: bool = False, application_consistent: bool = False) -> Point:
         """A cycle."""
-        point, _ = self.source.cycle(witness=witness)
+        point, _ = self.source.cycle(witness=witness, application_consistent=application_consistent)
         return point
 
     def restart_source(self) -> None:
@@ -163,6 +167,7 @@ class Pair:
     def _new_source(self, journal: Journal) -> ItemSource:
         ports = SourcePorts(
             backups=self.host,
+            freezer=SimFreezer(self.guest, Process(lambda kind: None)),
             link=self.link,
             files=self.source_files,
             clock=self.clock,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from drill.errors import DrillError
+from drill.hypervisor.freezer import LibvirtFreezer
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.lab import images, site, topology, workload
 from drill.lab.standing import LabHost
@@ -93,3 +95,23 @@ def test_the_root_filesystem_can_be_frozen(postgres: Postgres) -> None:
         )
 
     assert freeze_and_thaw() == (1, 1)
+
+
+def test_a_frozen_root_file_system_is_thawed_by_the_guests_own_timer(postgres: Postgres) -> None:
+    """The agent is killed in the frozen guest, and systemd ends all that it had started; nobody outside helps."""
+    freezer = LibvirtFreezer(postgres.hypervisor.connection)
+    freezer.arm("pg", 4)
+    watching = freezer.pid
+    assert watching is not None
+    os.kill(watching, signal.SIGKILL)
+    leave = "echo 0 > /sys/fs/cgroup/cgroup.procs"
+    kills = f"({leave}; sleep 1; systemctl kill -s KILL drill-agent) > /dev/null 2>&1 < /dev/null &"
+    writes = f"({leave}; sleep 1; echo 1 > /root/1; date +%s > /run/written) > /dev/null 2>&1 < /dev/null &"
+    postgres.guest.run(["/bin/sh", "-c", f"date +%s > /run/begun; {kills} {writes}"], 10)
+    assert freezer.freeze("pg") == 1
+    time.sleep(7)  # who asked now would let the agent thaw, which systemd starts anew and which believes it froze
+    assert freezer.thaw("pg") == 0, "nobody else had thawed it"
+    text = postgres.guest.run(["/bin/cat", "/run/begun", "/run/written"], 10).output.decode()
+    begun, written = (int(word) for word in text.split())
+    assert 3 <= written - begun <= 7, "the write was not held up until the timer came"
+    freezer.close()

@@ -148,6 +148,10 @@ class BackupJob(Protocol):
         """
         ...
 
+    def whole(self, disk: str) -> Iterable[Extent]:
+        """All of the disk, as DATA and ZERO, changed or not."""
+        ...
+
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Exactly `length` bytes, at most 1 MiB; called from several lanes at once."""
         ...
@@ -172,10 +176,18 @@ class Backups(Protocol):
         """The domain's shape; Unreachable when libvirt does not answer, Usage when there is no such domain."""
         ...
 
-    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
-        """Targets of the disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6); others must go full.
+    def provable(self, domain: str, checkpoint: str) -> Mapping[str, int]:
+        """Disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6), with the bytes that it has as changed.
 
         Failed when the domain is off.
+        """
+        ...
+
+    def lineage(self, domain: str) -> Mapping[str, str]:
+        """Per disk a word that stays the same while nobody but one QEMU can have written to the image.
+
+        Another word means that it was closed in between, so that anybody may have changed it behind the tracker's back
+        (ground 17: dd and copies are not tracked).  Failed when the domain is off.
         """
         ...
 
@@ -243,10 +255,18 @@ class LogStream(Protocol):
 
 
 class ReceiverHead(Protocol):
-    """Where the receiving side stands."""
+    """Where the receiving side stands, and what it has there."""
 
     def head(self, item: str) -> Point | None:
         """The newest sealed point; waits while a log of this item is being received."""
+        ...
+
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests (hex) of chunks of a disk of the head, which must be `epoch`/`sequence`; Damaged when not proved."""
+        ...
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests (hex) of chunks of a disk of the head, one chunk after another."""
         ...
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from drill.fuzz.carried import data_pages
 from drill.model.cycle import LogHeader
 from drill.model.point import Point
 from drill.sim.content import PAGE, Content
@@ -18,7 +19,7 @@ from drill.sim.hypervisor import Instant, SimJob
 
 INVARIANTS = (
     *(f"I{n}" for n in (*range(1, 15), 16, 17, 18, 19, 20, 23, 24, 25, 31, 32)),
-    *("L1", "L2", "L3", "L5"),
+    *("L1", "L2", "L3", "L5", "S1"),
 )
 """The invariants that walks evaluate."""
 
@@ -51,7 +52,8 @@ class StepFacts:
 class Oracle:
     """The points seen so far, and the judgement on those that come.
 
-    `arriving`: logs of which the receiver got any byte since it was last looked at.
+    `arriving`: logs of which the receiver got any byte since it was last looked at.  `logs`: the last ones that were
+    sent to their end, by `begun_us`.
     """
 
     instants: Mapping[int, Instant]
@@ -60,9 +62,11 @@ class Oracle:
     acknowledged: list[Point] = field(default_factory=list)
     arriving: list[LogHeader] = field(default_factory=list)
     jumped: bool = False
+    logs: Mapping[int, bytes] = field(default_factory=dict)
     _jobs: dict[int, SimJob] = field(default_factory=dict)
     _full: dict[int, frozenset[str]] = field(default_factory=dict)
     _flags: dict[int, bool] = field(default_factory=dict)
+    _compared: dict[int, frozenset[str]] = field(default_factory=dict)
     _verified: dict[tuple[int, str], Content] = field(default_factory=dict)
 
     def must(self, invariant: str, holds: bool, detail: str) -> None:
@@ -77,6 +81,7 @@ class Oracle:
             self._jobs[header.begun_us] = job
             self._full[header.begun_us] = frozenset(disk.target for disk in header.disks if disk.full)
             self._flags[header.begun_us] = header.application_consistent
+            self._compared[header.begun_us] = frozenset(disk.target for disk in header.disks if disk.compared)
 
     def reset(self, points: Iterable[Point]) -> None:
         """The receiver was put back to another day, or told to forget: from here on these are its points."""
@@ -159,7 +164,7 @@ class Oracle:
             self.must("I3", follows, f"{_name(point)} follows {_name(before) if before else 'nothing'}")
             parent = before.log_digest if before else ""
             self.must("I9", point.parent_digest == parent, f"{_name(point)} names another parent")
-        if before is not None and point.full:
+        if before is not None and (point.full or self._compared.get(point.begun_us)):
             self.counts["I23"] += 1
         if self.jumped:
             self.must("I12", point.taken_us >= point.begun_us, f"{_name(point)} was taken before it began")
@@ -170,14 +175,17 @@ class Oracle:
         job, instant = self._jobs.get(point.begun_us), self.instants.get(point.begun_us)
         if job is None or instant is None:
             return
-        full = self._full[point.begun_us]
-        parent = self.instants.get(points[index - 1].begun_us) if index and point.sequence > 1 else None
+        full, compared = self._full[point.begun_us], self._compared[point.begun_us]
+        parent = self.instants.get(points[index - 1].begun_us) if index else None
         for target, now in instant.disks.items():
             if target not in job.bases:
                 continue
             before = parent.disks.get(target) if parent else None
             whole = target in full or before is None
-            if not whole:
+            if target in compared:
+                self._sends_what_differs(point, target, before, now)
+            elif not whole:
+                self.must("I31", point.sequence > 1, f"{_name(point)} {target}: an epoch begins with what was tracked")
                 tracked = job.dirty.get(target)
                 runs = [(0, now.size)] if tracked is None else _granules(tracked, job.frozen[target].granule)
                 wrong = _uncovered(changed_pages(before, now), runs, now.size)
@@ -187,6 +195,16 @@ class Oracle:
             zeros = [number for number in wrong if number not in now.pages]
             self.must("I6", not wrong or bool(zeros), f"{_name(point)} {target}: pages {wrong[:4]} were not read")
             self.must("I7", not zeros, f"{_name(point)} {target}: zeroed pages {zeros[:4]} were not carried")
+
+    def _sends_what_differs(self, point: Point, target: str, before: Content | None, now: Content) -> None:
+        """A disk that was compared sends no page that the receiver has (spec S1); the page that a growth makes whole
+        is another page."""
+        log = self.logs.get(point.begun_us)
+        if log is None or before is None:
+            return
+        sent = data_pages(log)[list(self.instants[point.begun_us].disks).index(target)]
+        more = sent - set(changed_pages(before, now)) - {before.size // PAGE if before.size < now.size else -1}
+        self.must("S1", not more, f"{_name(point)} {target}: pages {sorted(more)[:4]} were sent and do not differ")
 
     def _exact(self, point: Point, disks: Mapping[str, Content]) -> None:
         instant = self.instants.get(point.begun_us)

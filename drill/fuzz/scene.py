@@ -261,6 +261,7 @@ class Scene:
             return
         if self._looked[0] is points and self._looked[1] == files.version:
             return
+        self.oracle.logs = {letter.header.begun_us: letter.log for letter in world.network.kept}
         try:
             contents = world.contents(points)
         except DrillError as error:

@@ -247,6 +247,14 @@ class _Taker:
         """The newest point."""
         return self._do(lambda role: role.head(item))
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests of chunks of a disk of the head."""
+        return self._do(lambda role: role.chunks(item, epoch, sequence, disk, first, count))
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests of chunks of a disk of the head."""
+        return self._do(lambda role: role.leaves(item, epoch, sequence, disk, chunks))
+
     def accept(self, header: LogHeader) -> None:
         """Look at a header, as the first half of `receive` does."""
         self._world.on_offer(header)

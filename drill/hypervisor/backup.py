@@ -24,7 +24,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from drill.errors import DrillError, Failed, Unknown, Unsupported
-from drill.hypervisor import checkpoints, domain_xml, safe_xml
+from drill.hypervisor import checkpoints, domain_xml, lineage, safe_xml
 from drill.hypervisor.connection import Connection, Handle
 from drill.hypervisor.export import Export
 from drill.model.extent import Extent
@@ -67,14 +67,23 @@ class LibvirtBackups:
                 )
         return machine
 
-    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
-        """Disks whose bitmap libvirt can still count; none for a checkpoint that is not there."""
+    def provable(self, domain: str, checkpoint: str) -> dict[str, int]:
+        """Disks whose bitmap libvirt can still count, and its count; none for a checkpoint that is not there."""
 
-        def ask(handle: Handle) -> frozenset[str]:
+        def ask(handle: Handle) -> dict[str, int]:
             found = checkpoints.find(_running(handle, domain), checkpoint)
-            return frozenset() if found is None else frozenset(checkpoints.tracked(found))
+            return {} if found is None else checkpoints.tracked(found)
 
         return self._connection.call(f"prove checkpoint {checkpoint} of {domain}", ask)
+
+    def lineage(self, domain: str) -> dict[str, str]:
+        """Which process has had the images open, and which files they are."""
+
+        def ask(handle: Handle) -> dict[str, str]:
+            live = domain_xml.parse(_running(handle, domain).XMLDesc(0))
+            return lineage.words(domain, {disk.target: disk.path for disk in live.disks})
+
+        return self._connection.call(f"look who has the images of {domain} open", ask)
 
     def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
         """Names that begin with `prefix`, parents before children."""
@@ -188,6 +197,10 @@ class LibvirtJob:
     def extents(self, disk: str) -> Iterator[Extent]:
         """What differs from the base, or all of the disk: sorted, not coalesced."""
         return self._exports[disk].extents()
+
+    def whole(self, disk: str) -> Iterator[Extent]:
+        """All of the disk: sorted, not coalesced."""
+        return self._exports[disk].extents(whole=True)
 
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Exactly `length` bytes."""

@@ -46,11 +46,13 @@ def find(domain: Domain, name: str) -> Checkpoint | None:
         raise
 
 
-def tracked(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Disks whose bitmap is whole: libvirt gives a size for those alone (a lost or in-use bitmap has none)."""
+def tracked(checkpoint: Checkpoint) -> dict[str, int]:
+    """Disks whose bitmap is whole, with the bytes that have changed since: libvirt gives a size for those alone (a lost
+    or in-use bitmap has none)."""
     flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
     root = safe_xml.read(checkpoint.getXMLDesc(flags), where="checkpoint XML")
-    return tuple(disk.get("name", "") for disk in root.findall("disks/disk") if disk.get("size") is not None)
+    sizes = {disk.get("name", ""): disk.get("size") for disk in root.findall("disks/disk")}
+    return {name: int(size) for name, size in sizes.items() if size is not None}
 
 
 def drop(domain: Domain, name: str) -> None:

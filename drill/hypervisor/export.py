@@ -61,11 +61,14 @@ class Export:
         self._status = self._connect(contexts)
         self.size_bytes = int(self._status.handle.get_size())
 
-    def extents(self) -> Iterator[Extent]:
+    def extents(self, *, whole: bool = False) -> Iterator[Extent]:
         """What changed, or all of the disk: sorted, not coalesced.  Failed when the export breaks off."""
         at = 0
         while at < self.size_bytes:
-            dirty, zero = self._runs(at, min(WINDOW_BYTES, self.size_bytes - at))
+            count = min(WINDOW_BYTES, self.size_bytes - at)
+            dirty, zero = self._runs(at, count)
+            if whole:
+                dirty = [(count, True)]
             step = covered(dirty, zero)
             if step == 0:
                 raise Failed(f"reading the map of {self._name}", f"QEMU said nothing of byte {at}")

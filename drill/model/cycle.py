@@ -10,11 +10,17 @@ from drill.model.point import DiskSeal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogDisk:
-    """One disk of a cycle.  `full` means that the log carries every byte of it and starts a new base."""
+    """One disk of a cycle.  `full` means that the log carries every byte of it and starts a new base.
+
+    `compared` means that it was read whole and carries the pages that differ from the receiver's head by its page
+    digests; it continues the head's chain, also across epochs, and may be larger than the head's.  Neither means that
+    it carries what a change tracker says of the time since the parent.
+    """
 
     target: str
     size_bytes: int
     full: bool
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +29,8 @@ class LogHeader:
 
     `parent_digest` is the log digest of the point before it in the same epoch, empty for sequence 1.  Only the first
     log of an epoch carries `supersedes`: the log digest of the head it replaces, empty where the receiver had none.
-    Instants are the source's wall clock in microseconds, as in `Point`.
+    `term` is the one in which this source is the item's only writer (I29).  Instants are the source's wall clock in
+    microseconds, as in `Point`.
     """
 
     item: str
@@ -36,6 +43,7 @@ class LogHeader:
     application_consistent: bool
     machine: Machine
     disks: tuple[LogDisk, ...]
+    term: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class Point:
 
     The instant lies between `begun_us` and `taken_us` (source wall clock, microseconds since the epoch), the times
     just before and just after libvirt took the checkpoint; `sealed_us` is the receiver's wall clock.  `sequence`
-    counts from 1 within an `epoch`; order is (epoch, sequence), never time (I12).
+    counts from 1 within an `epoch`; order is (epoch, sequence), never time (I12).  `term` is its writer's (I29).
     """
 
     item: str
@@ -41,6 +41,7 @@ class Point:
     log_digest: str
     parent_digest: str
     sent_bytes: int
+    term: int = 1
 
 
 class ItemState(StrEnum):
@@ -52,6 +53,36 @@ class ItemState(StrEnum):
     SUSPENDED = "suspended"
     RESYNCHRONIZING = "resynchronizing"
     ERROR = "error"
+
+
+class Way(StrEnum):
+    """How a cycle carries a disk: what the tracker says, read whole and sent where it differs, or all of it."""
+
+    TRACKED = "tracked"
+    COMPARED = "compared"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCarried:
+    """A disk of a cycle: the way it was carried, and why it was not simply tracked (empty when it was).
+
+    `untracked_pages` is what a deep check found: pages of 4 KiB that had changed and were not tracked as changed; None
+    where the disk was not checked.
+    """
+
+    target: str
+    way: Way
+    reason: str
+    untracked_pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a running cycle has read."""
+
+    bytes_done: int
+    bytes_total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +102,7 @@ class CycleRecord:
     zero_bytes: int
     sent_bytes: int
     frozen_seconds: float = 0.0
+    disks: tuple[DiskCarried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +134,8 @@ class ProtectionOrder:
     `receiver` is `host:port` of the peer's receiver role; a cycle begins every `interval_seconds` (spec E4).  With
     `witness` every cycle's export is also read whole by a foreign tool, and the SHA-256 is sealed with the point.
     The guest is frozen for a cycle every `application_consistent_every_seconds` (1 to 12 h, spec E6); never for 0.
+    `term` is the one in which the source may write (I29).  A resync waits for `resync_window`, `HH:MM-HH:MM` in the
+    host's local time (spec S1); empty means at once.
     """
 
     item: str
@@ -110,6 +144,8 @@ class ProtectionOrder:
     interval_seconds: int
     witness: bool = False
     application_consistent_every_seconds: int = 0
+    term: int = 1
+    resync_window: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogHeader
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
 from drill.ports import BackupJob, Files, Lanes
-from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, Frame, LogWriter, Packed, Piece, pack, piece, trim
-from drill.replication.digests import PageDigests, Staging
+from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, Frame, Packed, Piece, pack, piece, trim
+from drill.replication.digests import PageDigests, Staging, without_known_zeros
 from drill.replication.extents import PAGE_BYTES, grouped, page_aligned
 
 TRIM_ZERO_MAX = 64 << 20
@@ -32,6 +33,14 @@ class _Group:
     compress: bool
 
 
+class FrameSink(Protocol):
+    """Where frames go: the log, or what looks at them on their way there."""
+
+    def frame(self, packed: Packed) -> None:
+        """Append a frame."""
+        ...
+
+
 class Carrier:
     """What one cycle carries: frames into the log, leaves into the staged digests, sums for the record."""
 
@@ -50,7 +59,7 @@ class Carrier:
             for disk, digests in zip(header.disks, self._digests, strict=True)
         ]
 
-    def carry(self, job: BackupJob, writer: LogWriter) -> None:
+    def carry(self, job: BackupJob, writer: FrameSink) -> None:
         """Read what the disks owe and write it to the log; reading, digesting and compressing share the lanes."""
 
         def packed(group: _Group) -> Packed | None:
@@ -91,7 +100,9 @@ class Carrier:
     def _groups(self, job: BackupJob) -> Iterator[_Group]:
         count = 0
         for index, disk in enumerate(self.header.disks):
-            found = page_aligned(job.extents(disk.target), disk.size_bytes)
+            found: Iterable[Extent] = page_aligned(job.extents(disk.target), disk.size_bytes)
+            if disk.compared:
+                found = without_known_zeros(found, self._digests[index])
             for extents in grouped(found, CONTENT_MAX, EXTENTS_MAX - CONTENT_MAX // PAGE_BYTES):
                 for extent in extents:
                     if extent.kind is ExtentKind.DATA:

@@ -1,16 +1,24 @@
 """Where the next cycle must begin: the source's journal and the receiver's head, compared.
 
-Pure: facts in, a decision out.  Whatever is not proven to continue begins anew (I31); old points stay where they are.
+Pure: facts in, a decision out.  Whatever is not proven to continue is read whole (I31), and sent only where it differs
+from what the receiver has; old points stay where they are (I23).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from drill.model.machine import Machine
-from drill.model.point import Point
+from drill.model.machine import Disk, Machine
+from drill.model.point import Point, Way
 from drill.replication.journal import Acknowledged, Journal, Pending
+
+BACKLOG_FLOOR_BYTES = 64 << 20
+"""Half of a disk is a backlog (spec S1) only from so many bytes on: less is sent in a second."""
+NO_HELP = "comparing did not help"
+RESIZED = "resized"
+CLOSED = "its image was closed since"
+BACKLOG = "more than half of it has changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +38,9 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class NewEpoch:
-    """Nothing connects the two: all disks go whole, in a new epoch that supersedes the receiver's head."""
+    """Nothing connects the two: a new epoch that supersedes the receiver's head, None where it has no point at all."""
 
-    supersedes: str
+    head: Point | None
     reason: str
 
 
@@ -43,7 +51,7 @@ def decide(journal: Journal, head: Point | None) -> Decision:
     """What the receiver's newest point means to this source."""
     known, pending = journal.acknowledged, journal.pending
     if head is None:
-        return NewEpoch("", "the receiver lost its points" if known else "first copy")
+        return NewEpoch(None, "the receiver lost its points" if known else "first copy")
     if known is not None and _same(known.point, head):
         return Continue(known)
     if pending is not None and (pending.epoch, pending.sequence, pending.log_digest) == (
@@ -53,31 +61,86 @@ def decide(journal: Journal, head: Point | None) -> Decision:
     ):
         return Adopt(pending, head)
     if known is None:
-        return NewEpoch(head.log_digest, "the receiver has points of another source or of an earlier protection")
+        return NewEpoch(head, "the receiver has points of another source or of an earlier protection")
     return NewEpoch(
-        head.log_digest,
+        head,
         f"the receiver's head is {head.epoch}/{head.sequence}, acknowledged was "
         f"{known.point.epoch}/{known.point.sequence}",
     )
 
 
-def bases(
-    machine: Machine, acknowledged: Acknowledged | None, provable: Iterable[str], owed_full: Iterable[str]
-) -> dict[str, str | None]:
-    """Per disk the checkpoint whose changes are enough, or None where the disk must be read whole.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskWay:
+    """What a disk builds upon: `base` is the checkpoint whose changes are enough, None where it is read whole.
 
-    Enough is: the bitmap is provable, the receiver's newest point has the disk in the same size, nothing is owed.
+    `read_bytes` is how much of it will be looked at.
+    `reason` says why it is not simply tracked, and is empty when it is.  `waits`: it is a resync in the sense of
+    spec S1, which waits for its window; what costs no more than a cycle, or has nothing to compare with, does not.
     """
-    if acknowledged is None:
-        return {disk.target: None for disk in machine.disks}
-    proven = set(provable) - set(owed_full)
-    sizes = {seal.target: seal.size_bytes for seal in acknowledged.point.disks}
-    return {
-        disk.target: acknowledged.checkpoint
-        if disk.target in proven and sizes.get(disk.target) == disk.size_bytes
-        else None
-        for disk in machine.disks
-    }
+
+    target: str
+    way: Way
+    read_bytes: int
+    base: str | None = None
+    reason: str = ""
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What speaks for the continuity of an item's disks.
+
+    `dirty` has the bytes that a provable bitmap has as changed since the acknowledged checkpoint; `lineage` is the port
+    Backups' word for each image; `owed` and `owed_whole` are the journal's.
+    """
+
+    dirty: Mapping[str, int]
+    lineage: Mapping[str, str]
+    owed: Collection[str] = ()
+    owed_whole: Collection[str] = ()
+
+
+def ways(
+    machine: Machine, acknowledged: Acknowledged | None, head: Point | None, evidence: Evidence
+) -> tuple[DiskWay, ...]:
+    """How each disk of the machine is carried on top of `head`.
+
+    Tracked is enough where the bitmap is provable, the image was under one QEMU's eyes since, the receiver's head has
+    the disk in this size, and nothing is owed.  What the receiver has no smaller copy of goes whole; the rest is read
+    whole and compared.
+    """
+    return tuple(_way(disk, acknowledged, head, evidence) for disk in machine.disks)
+
+
+def _way(disk: Disk, acknowledged: Acknowledged | None, head: Point | None, evidence: Evidence) -> DiskWay:
+    target, size = disk.target, disk.size_bytes
+    sizes = {seal.target: seal.size_bytes for seal in head.disks} if head else {}
+    whole = _first(
+        ("first copy", target not in sizes),
+        ("smaller than at the receiver", sizes.get(target, 0) > size),
+        (NO_HELP, target in evidence.owed_whole),
+    )
+    if whole:
+        return DiskWay(target=target, way=Way.WHOLE, read_bytes=size, reason=whole, waits=whole == NO_HELP)
+    dirty, known = evidence.dirty.get(target), dict(acknowledged.lineage) if acknowledged else {}
+    lost = _first(
+        ("nothing connects journal and receiver", acknowledged is None),
+        ("resync needed", target in evidence.owed),
+        (RESIZED, sizes[target] != size),
+        ("its changes were not tracked", dirty is None),
+        (CLOSED, target not in known or evidence.lineage.get(target) != known[target]),
+    )
+    if lost or acknowledged is None or dirty is None:
+        waits = lost not in (RESIZED, CLOSED)
+        return DiskWay(target=target, way=Way.COMPARED, read_bytes=size, reason=lost, waits=waits)
+    backlog = BACKLOG if dirty >= BACKLOG_FLOOR_BYTES and 2 * dirty > size else ""
+    base = acknowledged.checkpoint
+    return DiskWay(target=target, way=Way.TRACKED, read_bytes=dirty, base=base, reason=backlog, waits=bool(backlog))
+
+
+def _first(*reasons: tuple[str, bool]) -> str:
+    """The first reason that holds, or an empty text."""
+    return next((reason for reason, holds in reasons if holds), "")
 
 
 def _same(one: Point, other: Point) -> bool:

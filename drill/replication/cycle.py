@@ -14,21 +14,22 @@ checkpoint is litter that the next look drops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from drill.errors import Damaged, Failed, ResyncNeeded
+from drill.errors import Damaged, Failed, Refused, ResyncNeeded
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.machine import Machine
-from drill.model.point import CycleRecord, Point
+from drill.model.point import CycleRecord, DiskCarried, DiskSeal, Point, Progress, Way
 from drill.ports import BackupJob, Backups, Clock, Files, Freezer, Lanes, ReceiverLink
-from drill.replication import continuity, quiesce
+from drill.replication import comparing, continuity, quiesce
 from drill.replication.carrier import Carrier
-from drill.replication.continuity import Adopt, Continue, NewEpoch
+from drill.replication.continuity import Adopt, Continue, DiskWay, Evidence, NewEpoch
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
 from drill.replication.quiesce import Interval, Quiet
+from drill.replication.watched import TrackerCheck, WatchedJob
 
 PREFIX = "drill-"
 """Every checkpoint of ours begins with it; names are never used again (facts: a bitmap may outlive its checkpoint)."""
@@ -56,6 +57,17 @@ class _Place:
     parent_digest: str
     supersedes: str
     acknowledged: Acknowledged | None
+    head: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is asked of one cycle; see `ItemSource.cycle`."""
+
+    witness: bool
+    application_consistent: bool
+    deep: bool
+    may_resync: bool
 
 
 class ItemSource:
@@ -65,6 +77,9 @@ class ItemSource:
         self._ports = ports
         self._file = file
         self._journal = journal
+        self._ways: tuple[DiskWay, ...] = ()
+        self._watched: WatchedJob | None = None
+        self._stop_asked = False
         self._interval = Interval()
 
     @property
@@ -82,21 +97,64 @@ class ItemSource:
         self._file.save(journal)
         self._journal = journal
 
-    def cycle(self, *, witness: bool, application_consistent: bool = False) -> tuple[Point, CycleRecord]:
+    @property
+    def ways(self) -> tuple[DiskWay, ...]:
+        """How the disks are to be carried, as the last look found it; empty once they were."""
+        return self._ways
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the cycle that is running has read; None while none is."""
+        return self._watched.progress if self._watched else None
+
+    def cycle(
+        self,
+        *,
+        witness: bool,
+        application_consistent: bool = False,
+        deep: bool = False,
+        may_resync: bool = True,
+    ) -> tuple[Point, CycleRecord]:
         """Replicate once; returns the sealed point and what it took.
 
         The guest is frozen for it when that is asked for or due; a point of a guest that could not be frozen is
-        crash-consistent, and `interval` has the reason.
+        crash-consistent, and `interval` has the reason.  `deep` reads every disk whole and compares, whatever the
+        tracker says.  Where a resync is needed and the time for it has not come (`may_resync`), Refused names rule S1.
 
-        After any error the base is what it was.  ResyncNeeded is remembered: the next cycle takes that disk whole.
+        After any error the base is what it was.  ResyncNeeded is remembered: the next cycle compares that disk, or
+        takes it whole when this one compared it.
         """
+        if self._journal.paused:
+            raise Refused(f"item {self._journal.order.item} is paused", "S4", "resume it first")
         try:
-            return self._cycle(witness=witness, application_consistent=application_consistent)
+            wish = _Wish(witness, application_consistent, deep, may_resync)
+            return self._cycle(wish)
         except ResyncNeeded as error:
-            self.save(replace(self._journal, owed_full=tuple(sorted({*self._journal.owed_full, error.disk}))))
+            self._owe(error.disk)
             raise
         except OSError as error:
             raise Failed("the cycle", f"this host's files: {error}") from error
+        finally:
+            self._watched = None
+
+    def stop(self) -> None:
+        """End the cycle that is running, from another thread: it raises Cancelled at its next read, until `pause`."""
+        self._stop_asked = True
+
+    def pause(self) -> None:
+        """No cycle begins until `resume`; the checkpoint is kept, and so is all that is owed."""
+        self._stop_asked = False
+        self.save(replace(self._journal, paused=True))
+
+    def resume(self) -> None:
+        """Cycles go on where they stopped."""
+        self.save(replace(self._journal, paused=False))
+
+    def owe_all(self) -> None:
+        """The next cycle reads every disk whole and compares, as an operator asks for it."""
+        known = self._journal.acknowledged
+        targets = {seal.target for seal in known.point.disks} if known else set()
+        self.save(replace(self._journal, owed=tuple(sorted({*self._journal.owed, *targets}))))
 
     def end(self) -> None:
         """Stop for good: drop our checkpoints, delete the journal.  May be repeated after any error."""
@@ -106,25 +164,33 @@ class ItemSource:
         self._ports.backups.drop_all(domain, PREFIX)
         self._file.delete()
 
-    def _cycle(self, *, witness: bool, application_consistent: bool) -> tuple[Point, CycleRecord]:
+    def _cycle(self, wish: _Wish) -> tuple[Point, CycleRecord]:
         ports, domain = self._ports, self._journal.order.domain
         started, started_us = ports.clock.monotonic(), ports.clock.now_us()
         ports.backups.abort_leftover(domain)
         place = self._place()
         machine = ports.backups.machine(domain)
-        bases = self._bases(machine, place.acknowledged)
+        lineage = ports.backups.lineage(domain)
+        self._ways = self._found_ways(place, machine, lineage)
+        self._hold(wish)
+        self._ways = self._proven_ways(place, deep=wish.deep)
         self._drop_litter(place.acknowledged)
         checkpoint = f"{PREFIX}{place.epoch}-{place.sequence}-{ports.nonce()}"
         before = ports.clock.monotonic()
-        job, quiet = self._begin(checkpoint, bases, application_consistent=application_consistent)
+        bases = {way.target: way.base for way in self._ways}
+        job, quiet = self._begin(checkpoint, bases, application_consistent=wish.application_consistent)
         begun = ports.clock.monotonic()
         try:
-            header = self._header(place, machine, job, bases, quiet)
+            if ports.backups.lineage(domain) != lineage:
+                raise Failed("the cycle", f"an image of {domain} was closed while it began")
+            header = self._header(place, machine, job, quiet)
+            watched = self._watched = WatchedJob(job, self._ways, lambda: self._stop_asked)
             carried = Carrier(ports.files, ports.lanes, header, checkpoint)
-            point = self._send(job, carried, checkpoint, witness=witness)
+            point, untracked = self._send(watched, carried, checkpoint, lineage, witness=wish.witness)
         finally:
             job.end()
-        self._acknowledge(checkpoint, point, header)
+        self._acknowledge(checkpoint, point, lineage)
+        ways, self._ways = self._ways, ()
         done = ports.clock.monotonic()
         return point, CycleRecord(
             sequence=point.sequence,
@@ -137,6 +203,12 @@ class ItemSource:
             zero_bytes=carried.zero_bytes,
             sent_bytes=point.sent_bytes,
             frozen_seconds=quiet.frozen_seconds,
+            disks=tuple(
+                DiskCarried(
+                    target=way.target, way=way.way, reason=way.reason, untracked_pages=untracked.get(way.target)
+                )
+                for way in ways
+            ),
         )
 
     def _begin(
@@ -160,14 +232,19 @@ class ItemSource:
         decision = continuity.decide(self._journal, self._ports.link.head(self._journal.order.item))
         match decision:
             case Adopt(pending, point):
-                adopted = Acknowledged(checkpoint=pending.checkpoint, point=point)
+                adopted = Acknowledged(checkpoint=pending.checkpoint, point=point, lineage=pending.lineage)
                 self.save(replace(self._journal, acknowledged=adopted, pending=None))
                 return self._after(adopted)
             case Continue(acknowledged):
                 return self._after(acknowledged)
-            case NewEpoch(supersedes, _):
+            case NewEpoch(head, _):
                 return _Place(
-                    epoch=self._ports.nonce(), sequence=1, parent_digest="", supersedes=supersedes, acknowledged=None
+                    epoch=self._ports.nonce(),
+                    sequence=1,
+                    parent_digest="",
+                    supersedes=head.log_digest if head else "",
+                    acknowledged=None,
+                    head=head,
                 )
 
     def _after(self, acknowledged: Acknowledged) -> _Place:
@@ -178,20 +255,59 @@ class ItemSource:
             parent_digest=point.log_digest,
             supersedes="",
             acknowledged=acknowledged,
+            head=point,
         )
 
-    def _bases(self, machine: Machine, acknowledged: Acknowledged | None) -> dict[str, str | None]:
-        """What each disk builds upon; a disk whose page digests cannot be settled goes whole."""
-        if acknowledged is None:
-            return continuity.bases(machine, None, (), ())
-        provable = self._ports.backups.provable(self._journal.order.domain, acknowledged.checkpoint)
-        unsettled = set[str]()
-        for seal in acknowledged.point.disks:
+    def _found_ways(self, place: _Place, machine: Machine, lineage: Mapping[str, str]) -> tuple[DiskWay, ...]:
+        """What speaks for each disk, before anything is read."""
+        known, journal = place.acknowledged, self._journal
+        dirty = self._ports.backups.provable(journal.order.domain, known.checkpoint) if known else {}
+        evidence = Evidence(dirty=dirty, lineage=lineage, owed=journal.owed, owed_whole=journal.owed_whole)
+        return continuity.ways(machine, known, place.head, evidence)
+
+    def _hold(self, wish: _Wish) -> None:
+        """Where a resync may not begin now, nothing is begun."""
+        waiting = [way for way in self._ways if way.waits]
+        if waiting and not wish.may_resync:
+            said = ", ".join(f"{way.target}: {way.reason}" for way in waiting)
+            raise Refused(f"a resync waits for its window ({said})", "S1", "resync the item now, or wait")
+
+    def _proven_ways(self, place: _Place, *, deep: bool) -> tuple[DiskWay, ...]:
+        """The same, once the source's page digests are those of the receiver's head where that is needed."""
+        seals = {seal.target: seal for seal in place.head.disks} if place.head else {}
+        wanted = [
+            replace(way, way=Way.COMPARED, reason="deep check") if deep and way.way is Way.TRACKED else way
+            for way in self._ways
+        ]
+        return tuple(way if way.way is Way.WHOLE else self._proven(place, way, seals[way.target]) for way in wanted)
+
+    def _proven(self, place: _Place, way: DiskWay, seal: DiskSeal) -> DiskWay:
+        """Commit what the acknowledged cycle staged; where that does not give the head's root, learn from the receiver.
+
+        A disk that is compared asks the receiver in any case: its tables must prove theirs, or comparing cannot end.
+        """
+        digests = self._digests(way.target)
+        if place.acknowledged is not None:
             try:
-                self._digests(seal.target).commit(acknowledged.checkpoint, seal.size_bytes, seal.digest)
+                digests.commit(place.acknowledged.checkpoint, seal.size_bytes, seal.digest)
             except Damaged:
-                unsettled.add(seal.target)
-        return continuity.bases(machine, acknowledged, provable, {*self._journal.owed_full, *unsettled})
+                if way.way is Way.TRACKED:
+                    way = replace(way, way=Way.COMPARED, base=None, reason="its page digests are damaged")
+        if way.way is Way.TRACKED or place.head is None:
+            return way
+        try:
+            comparing.learn(self._ports.link, place.head, seal, digests)
+        except Damaged as error:
+            return replace(way, way=Way.WHOLE, base=None, reason=str(error))
+        return way
+
+    def _owe(self, target: str) -> None:
+        """Comparing mends what tracking cannot; where comparing did not help, only the whole disk does."""
+        journal = self._journal
+        if any(way.target == target and way.way is Way.COMPARED for way in self._ways):
+            self.save(replace(journal, owed_whole=tuple(sorted({*journal.owed_whole, target}))))
+        else:
+            self.save(replace(journal, owed=tuple(sorted({*journal.owed, target}))))
 
     def _drop_litter(self, acknowledged: Acknowledged | None) -> None:
         """Only the acknowledged checkpoint stays; dropping another one merges its bits into the one before it."""
@@ -200,12 +316,11 @@ class ItemSource:
             if acknowledged is None or checkpoint != acknowledged.checkpoint:
                 backups.drop(domain, checkpoint)
 
-    def _header(
-        self, place: _Place, machine: Machine, job: BackupJob, bases: dict[str, str | None], quiet: Quiet
-    ) -> LogHeader:
-        for disk in machine.disks:
-            if bases[disk.target] is not None and job.size(disk.target) != disk.size_bytes:
-                raise Failed("the cycle", f"{disk.target} was resized while it began")
+    def _header(self, place: _Place, machine: Machine, job: BackupJob, quiet: Quiet) -> LogHeader:
+        sizes = {disk.target: disk.size_bytes for disk in machine.disks}
+        for way in self._ways:
+            if way.way is not Way.WHOLE and job.size(way.target) != sizes[way.target]:
+                raise Failed("the cycle", f"{way.target} was resized while it began")
         return LogHeader(
             item=self._journal.order.item,
             epoch=place.epoch,
@@ -217,15 +332,28 @@ class ItemSource:
             application_consistent=quiet.application_consistent,
             machine=machine,
             disks=tuple(
-                LogDisk(target=target, size_bytes=job.size(target), full=base is None) for target, base in bases.items()
+                LogDisk(
+                    target=way.target,
+                    size_bytes=job.size(way.target),
+                    full=way.way is Way.WHOLE,
+                    compared=way.way is Way.COMPARED,
+                )
+                for way in self._ways
             ),
+            term=self._journal.order.term,
         )
 
-    def _send(self, job: BackupJob, carried: Carrier, checkpoint: str, *, witness: bool) -> Point:
-        """The log goes out; the job ends before the acknowledgement is waited for, to give the scratch back early."""
+    def _send(
+        self, job: WatchedJob, carried: Carrier, checkpoint: str, lineage: Mapping[str, str], *, witness: bool
+    ) -> tuple[Point, Mapping[str, int]]:
+        """The log goes out; the job ends before the acknowledgement is waited for, to give the scratch back early.
+
+        Returns the point, and of the disks that were checked how many pages had changed behind the tracker's back.
+        """
         with self._ports.link.send(carried.header) as stream:
             writer = LogWriter(stream.write, carried.header)
-            carried.carry(job, writer)
+            check = TrackerCheck(job, carried.header, self._digests, writer)
+            carried.carry(job, check if job.checked else writer)
             seals = carried.seals(job, witness=witness)
             digest = writer.trailer(LogTrailer(disks=seals))
             pending = Pending(
@@ -234,22 +362,26 @@ class ItemSource:
                 sequence=carried.header.sequence,
                 log_digest=digest,
                 disks=seals,
+                lineage=tuple(sorted(lineage.items())),
             )
             self.save(replace(self._journal, pending=pending))
             writer.finish()
             job.end()
-            return stream.seal()
+            return stream.seal(), check.untracked_pages
 
-    def _acknowledge(self, checkpoint: str, point: Point, header: LogHeader) -> None:
-        """The base moves, durably; then the old checkpoint goes.  Its litter is dropped later if that fails."""
-        whole = {disk.target for disk in header.disks if disk.full}
+    def _acknowledge(self, checkpoint: str, point: Point, lineage: Mapping[str, str]) -> None:
+        """The base moves, durably, and nothing is owed; then the old checkpoint goes.
+
+        Its litter is dropped later if that fails.
+        """
         before = self._journal.acknowledged
         self.save(
             replace(
                 self._journal,
-                acknowledged=Acknowledged(checkpoint=checkpoint, point=point),
+                acknowledged=Acknowledged(checkpoint=checkpoint, point=point, lineage=tuple(sorted(lineage.items()))),
                 pending=None,
-                owed_full=tuple(target for target in self._journal.owed_full if target not in whole),
+                owed=(),
+                owed_whole=(),
             )
         )
         if before is not None:

@@ -282,8 +282,14 @@ def check_header(header: LogHeader) -> None:
             raise BadInput(_WHERE, f"disk {disk.target} has {disk.size_bytes} bytes")
     if header.sequence < 1 or bool(header.parent_digest) != (header.sequence > 1):
         raise BadInput(_WHERE, "sequence and parent contradict each other")
-    if header.sequence == 1 and not all(disk.full for disk in header.disks):
-        raise BadInput(_WHERE, "the first log of an epoch must carry every disk whole")
+    if any(disk.full and disk.compared for disk in header.disks):
+        raise BadInput(_WHERE, "a disk is carried whole or compared, not both")
+    if header.sequence == 1 and not all(disk.full or disk.compared for disk in header.disks):
+        raise BadInput(_WHERE, "the first log of an epoch must carry every disk whole, or compared")
+    if not (header.sequence > 1 or header.supersedes or all(disk.full for disk in header.disks)):
+        raise BadInput(_WHERE, "disks are compared with a head, and this log names none")
+    if header.term < 1:
+        raise BadInput(_WHERE, f"term {header.term}")
     if header.supersedes and header.sequence != 1:
         raise BadInput(_WHERE, "only the first log of an epoch supersedes another")
 

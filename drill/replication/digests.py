@@ -12,18 +12,20 @@ Committing is redo: it may be repeated after a crash, and it ends with a check a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drill.errors import Damaged
+from drill.model.extent import Extent, ExtentKind
 from drill.ports import Files
 from drill.replication.cyclelog import Frame
-from drill.replication.extents import PAGE_BYTES
+from drill.replication.extents import PAGE_BYTES, coalesce
 from drill.replication.pages import (
     CHUNK_DIGEST_BYTES,
     CHUNK_TABLE_BYTES,
     LEAF_BYTES,
     LEAVES_PER_CHUNK,
     ZERO_CHUNK,
+    ZERO_LEAF,
     chunk_count,
     chunk_digest,
     root,
@@ -33,7 +35,10 @@ _HEAD = struct.Struct("<8sQB")
 _MAGIC = b"DRILLSTG"
 _RECORD = struct.Struct("<BQQ")
 _LEAVES, _ZEROS, _CHUNK = 1, 2, 3
+CHUNK_BYTES = LEAVES_PER_CHUNK * PAGE_BYTES
 _BUFFER_BYTES = 1 << 20
+_NO_CHUNK = b"\xff" * CHUNK_DIGEST_BYTES
+"""The digest of no chunk: in its place a table proves nothing."""
 
 
 class PageDigests:
@@ -105,6 +110,40 @@ class PageDigests:
             raise Damaged(self._leaves, "page digests do not give the root that was acknowledged")
         if self._files.size(staged) is not None:
             self._files.remove(staged)
+
+    def adopt(
+        self, size_bytes: int, table: bytes, leaves: Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
+    ) -> None:
+        """Become the digests whose chunk digests are `table`; `leaves` gives those of the chunks that are not so yet.
+
+        What was staged is given up.  From the first byte on until all is durable the tables give no root at all, so
+        that whatever interrupts it cannot leave leaves of one content under chunk digests of another.
+        """
+        count = chunk_count(size_bytes)
+        wanted = [table[i * CHUNK_DIGEST_BYTES : (i + 1) * CHUNK_DIGEST_BYTES] for i in range(count)]
+        held = (self._read(self._leaves, i * CHUNK_TABLE_BYTES, CHUNK_TABLE_BYTES) for i in range(count))
+        missing = [index for index, found in enumerate(held) if chunk_digest(found) != wanted[index]]
+        self._give_up_staged()
+        if not missing and self._read(self._chunks, 0, len(table)) == table:
+            return
+        self._files.write(self._chunks, 0, _NO_CHUNK)
+        self._files.sync(self._chunks)
+        self._files.truncate(self._leaves, count * CHUNK_TABLE_BYTES)
+        for index, found in leaves(missing) if missing else ():
+            self._files.write(self._leaves, index * CHUNK_TABLE_BYTES, found)
+        self._files.sync(self._leaves)
+        self._files.truncate(self._chunks, len(table))
+        self._files.write(self._chunks, 0, table)
+        self._files.sync(self._chunks)
+        self._files.sync_folder(self._path.rpartition("/")[0])
+
+    def _give_up_staged(self) -> None:
+        folder, _, name = self._path.rpartition("/")
+        self._files.make_folder(folder)
+        for found in self._files.list(folder):
+            if found.startswith(f"{name}.") and found.endswith(".staged"):
+                self._files.remove(f"{folder}/{found}")
+        self._files.sync_folder(folder)
 
     def _redo(self, staged: str) -> None:
         magic, size_bytes, fresh = _HEAD.unpack(self._files.read(staged, 0, _HEAD.size))
@@ -227,6 +266,31 @@ class Staging:
         self._files.write(self._path, self._written, bytes(self._buffer))
         self._written += len(self._buffer)
         self._buffer.clear()
+
+
+def without_known_zeros(extents: Iterable[Extent], known: PageDigests) -> Iterator[Extent]:
+    """The same extents, but of ZERO ones only the pages that are not known to be zeros.
+
+    A disk that is read whole has holes of any length: they are passed over a chunk at a time.
+    """
+    for extent in extents:
+        if extent.kind is ExtentKind.DATA:
+            yield extent
+        else:
+            yield from coalesce(_not_zero(extent, known))
+
+
+def _not_zero(extent: Extent, known: PageDigests) -> Iterator[Extent]:
+    at = extent.offset
+    while at < extent.end:
+        index = at // CHUNK_BYTES
+        end = min((index + 1) * CHUNK_BYTES, extent.end)
+        leaves = known.leaves(at, end - at) if known.chunk_digest(index) != ZERO_CHUNK else b""
+        for place in range(0, len(leaves), LEAF_BYTES):
+            if leaves[place : place + LEAF_BYTES] != ZERO_LEAF:
+                start = at + place // LEAF_BYTES * PAGE_BYTES
+                yield Extent(start, min(PAGE_BYTES, extent.end - start), ExtentKind.ZERO)
+        at = end
 
 
 def _records(files: Files, path: str) -> Iterator[tuple[int, int, int, bytes]]:

@@ -20,10 +20,14 @@ KIND = "journal-0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledged:
-    """The newest point the receiver is known to have made durable, and the checkpoint at its instant."""
+    """The newest point the receiver is known to have made durable, and the checkpoint at its instant.
+
+    `lineage` is the word for each disk's image then (the port Backups): while it stays, nobody else has written to it.
+    """
 
     checkpoint: str
     point: Point
+    lineage: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +39,25 @@ class Pending:
     sequence: int
     log_digest: str
     disks: tuple[DiskSeal, ...]
+    lineage: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """Everything the source must know after a crash.
 
-    `owed_full` names disks whose continuity is not proven (I31).  `ended` is set before the checkpoints of an item that
-    is no longer protected are dropped, so that a crash in between does not bring it back.
+    `owed` names disks that must be read whole and compared (I31), `owed_whole` those that must be sent whole because
+    comparing did not help.  `paused`: no cycle begins until the operator says so; the checkpoint is kept.  `ended` is
+    set before the checkpoints of an item that is no longer protected are dropped, so that a crash in between does not
+    bring it back.
     """
 
     order: ProtectionOrder
     acknowledged: Acknowledged | None = None
     pending: Pending | None = None
-    owed_full: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
+    owed_whole: tuple[str, ...] = ()
+    paused: bool = False
     ended: bool = False
 
 

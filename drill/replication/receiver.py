@@ -31,6 +31,14 @@ class Receiver:
         head = self._store.head(item)
         return head.point if head else None
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests (hex) of chunks of a disk of the head."""
+        return self._store.head_digests(item, epoch, sequence, disk).chunks(first, count)
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests (hex) of chunks of a disk of the head."""
+        return self._store.head_digests(item, epoch, sequence, disk).leaves(chunks)
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """One overlay per disk over a point; the same again gives the same disks.
 

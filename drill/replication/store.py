@@ -21,6 +21,7 @@ from drill.model.cycle import LogHeader
 from drill.model.point import Point
 from drill.ports import Clock, Files, Lanes
 from drill.replication import manifest, names
+from drill.replication.comparing import HeadDigests
 from drill.replication.cyclelog import LogReader, check_header
 from drill.replication.landing import Landing, Source
 from drill.replication.manifest import DIGESTS, Manifests, SealedPoint, StoredDisk, names_in, page_digests
@@ -118,6 +119,10 @@ class Store:
             self._files.remove(landing.log_path)
         return point
 
+    def head_digests(self, item: str, epoch: str, sequence: int, disk: str) -> HeadDigests:
+        """The page digests of a disk of the head, for a source that compares."""
+        return HeadDigests(self._files, self.head(item), epoch=epoch, sequence=sequence, disk=disk)
+
     def forget(self, item: str) -> None:
         """Delete an item with all its points; an unknown one is fine.  The manifest goes first: the rest is orphans."""
         names.item(item)
@@ -161,6 +166,7 @@ class Store:
             log_digest=reader.log_digest,
             parent_digest=header.parent_digest,
             sent_bytes=reader.read_bytes,
+            term=header.term,
         )
 
 
@@ -182,13 +188,15 @@ def _expect(header: LogHeader, right: bool, expected: str) -> None:
 
 
 def _check_disks(header: LogHeader, points: tuple[SealedPoint, ...]) -> None:
-    """A disk that comes in part must continue one of the head's, of the same size, and not too long a chain."""
+    """A disk that comes in part must continue one of the head's, of the same size (a compared one may have grown), and
+    not too long a chain."""
     sizes = {seal.target: seal.size_bytes for seal in points[-1].point.disks}
     for disk in header.disks:
         if disk.full:
             continue
-        if sizes.get(disk.target) != disk.size_bytes:
-            raise ResyncNeeded(header.item, disk.target, f"size {disk.size_bytes}, was {sizes.get(disk.target)}")
+        size = sizes.get(disk.target)
+        if size != disk.size_bytes and not (disk.compared and size is not None and size < disk.size_bytes):
+            raise ResyncNeeded(header.item, disk.target, f"size {disk.size_bytes}, was {size}")
         if _chain(points, disk.target) >= CHAIN_MAX:
             raise ResyncNeeded(header.item, disk.target, f"its chain of overlays is {CHAIN_MAX} long")
 

@@ -50,6 +50,7 @@ class SimHypervisor:
         self.running = True
         self.reachable = True
         self.frozen = False
+        self.session = 1
         self.checkpoints: dict[str, frozenset[str]] = {}
         self.job: SimJob | None = None
         self.instants: dict[int, Instant] = {}
@@ -69,6 +70,7 @@ class SimHypervisor:
 
     def start(self) -> None:
         """QEMU again, with what the images hold."""
+        self.session += not self.running
         self.running, self.frozen = True, False
 
     def freeze(self) -> None:
@@ -209,6 +211,13 @@ class SimJob:
                 self.carried[target].append((extent.offset, extent.end))
             yield extent
 
+    def whole(self, target: str) -> Iterator[Extent]:
+        """All of a disk."""
+        for extent in self.frozen[target].extents(None):
+            if extent.kind is ExtentKind.ZERO:
+                self.carried[target].append((extent.offset, extent.end))
+            yield extent
+
     def read(self, target: str, offset: int, length: int) -> memoryview:
         """Bytes from the instant, whatever the guest writes meanwhile."""
         self._hypervisor.pass_time()
@@ -238,14 +247,26 @@ class SimBackups:
         self._answer("machine")
         return Machine(name=domain, uuid=_UUID, memory_mib=64, vcpus=1, disks=disks, nics=())
 
-    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
-        """Disks whose bitmap can be counted."""
+    def provable(self, domain: str, checkpoint: str) -> Mapping[str, int]:
+        """Disks whose bitmap can be counted, and how much it counts."""
         hypervisor = self._ask("provable", domain)
         if not hypervisor.running:
             raise Failed("prove a checkpoint", f"{domain} is off")
-        found = frozenset(target for target in hypervisor.disks if hypervisor.provable(checkpoint, target))
+        found = {
+            target: len(disk.bitmaps[checkpoint].dirty) * disk.granule
+            for target, disk in hypervisor.disks.items()
+            if hypervisor.provable(checkpoint, target)
+        }
         self._answer("provable")
         return found
+
+    def lineage(self, domain: str) -> Mapping[str, str]:
+        """Which QEMU has the images open."""
+        hypervisor = self._ask("lineage", domain)
+        if not hypervisor.running:
+            raise Failed("look at the images", f"{domain} is off")
+        self._answer("lineage")
+        return dict.fromkeys(hypervisor.disks, f"QEMU {hypervisor.session}")
 
     def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
         """Names, oldest first."""
@@ -314,6 +335,11 @@ class AgentJob:
         """What differs from the base."""
         self._ask("extents", disk)
         return self._listed(disk) if self._process.armed else self.job.extents(disk)
+
+    def whole(self, disk: str) -> Iterable[Extent]:
+        """All of a disk."""
+        self._ask("extents", disk)
+        return self.job.whole(disk)
 
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Bytes of a range."""

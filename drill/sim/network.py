@@ -28,6 +28,14 @@ class Taker(Protocol):
         """The newest sealed point."""
         ...
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests of chunks of a disk of the head."""
+        ...
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests of chunks of a disk of the head."""
+        ...
+
     def accept(self, header: LogHeader) -> None:
         """Look at a header; raise what the receiver answers."""
         ...
@@ -164,6 +172,12 @@ class _Nobody:
     def head(self, item: str) -> Point | None:
         raise Unreachable("the receiver", "nowhere", item)
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:  # noqa: ARG002
+        raise Unreachable("the receiver", "nowhere", item)
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:  # noqa: ARG002
+        raise Unreachable("the receiver", "nowhere", item)
+
     def accept(self, header: LogHeader) -> None:
         raise Unreachable("the receiver", "nowhere", header.item)
 
@@ -198,6 +212,22 @@ class SimLink:
             raise Unknown("head", "connection lost") from error
         self._heard("head")
         return found
+
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Ask for digests of chunks."""
+        self._ready("chunks")
+        try:
+            return self._network.taker.chunks(item, epoch, sequence, disk, first, count)
+        except Killed as error:
+            raise Unknown("chunks", "connection lost") from error
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Ask for page digests."""
+        self._ready("leaves")
+        try:
+            return self._network.taker.leaves(item, epoch, sequence, disk, chunks)
+        except Killed as error:
+            raise Unknown("leaves", "connection lost") from error
 
     def send(self, header: LogHeader) -> SimStream:
         """Offer a log."""

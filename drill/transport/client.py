@@ -190,6 +190,15 @@ class ReceiverClient:
         """The newest sealed point."""
         return self._client.call("head", cast("type[Point | None]", Point | None), item=item)
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests (hex) of chunks of a disk of the head."""
+        arguments = {"item": item, "epoch": epoch, "sequence": sequence, "disk": disk, "first": first, "count": count}
+        return self._client.call("chunks", str, seconds=LONG_SECONDS, **arguments)
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests (hex) of chunks of a disk of the head."""
+        return self._client.call("leaves", str, item=item, epoch=epoch, sequence=sequence, disk=disk, chunks=chunks)
+
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[WireLogStream]:
         """Offer a log; the connection is closed when the block is left."""

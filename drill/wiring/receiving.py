@@ -64,6 +64,16 @@ class ReceiverRole:
         with self._locks.held(item):
             return self._receiver.head(item)
 
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        """Digests (hex) of chunks of a disk of the head."""
+        with self._locks.held(item):
+            return self._receiver.chunks(item, epoch, sequence, disk, first, count)
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        """Page digests (hex) of chunks of a disk of the head."""
+        with self._locks.held(item):
+            return self._receiver.leaves(item, epoch, sequence, disk, chunks)
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """Disks for a test failover."""
         with self._locks.held(item):

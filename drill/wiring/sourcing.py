@@ -332,4 +332,4 @@ def _state(journal: Journal, last_error: str) -> ItemState:
         return ItemState.ERROR if last_error else ItemState.INITIAL_REPLICATION
     if last_error:
         return ItemState.ERROR
-    return ItemState.RESYNCHRONIZING if journal.owed_full else ItemState.REPLICATING
+    return ItemState.RESYNCHRONIZING if journal.owed else ItemState.REPLICATING

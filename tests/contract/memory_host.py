@@ -33,6 +33,7 @@ class MemoryHost:
         self.chain: list[Checkpoint] = []
         self.job: MemoryJob | None = None
         self.used: set[str] = set()
+        self.session = "QEMU 1"
         self.instants: dict[int, dict[str, bytes]] = {}
         self.fail: Callable[[str], None] = lambda operation: None
         self.during: Callable[[], None] = lambda: None
@@ -49,6 +50,11 @@ class MemoryHost:
         for checkpoint in self.chain:
             checkpoint.lost = set(self.disks)
         self.job = None
+        self.restart()
+
+    def restart(self) -> None:
+        """QEMU was closed and started again; bitmaps are whole."""
+        self.session += "'"
 
     def machine(self, domain: str) -> Machine:
         self.fail("machine")
@@ -58,13 +64,18 @@ class MemoryHost:
         )
         return Machine(name=domain, uuid="0" * 8, memory_mib=64, vcpus=1, disks=disks, nics=())
 
-    def provable(self, domain: str, checkpoint: str) -> frozenset[str]:
+    def lineage(self, domain: str) -> dict[str, str]:
+        self.fail("lineage")
+        return dict.fromkeys(self.disks, self.session)
+
+    def provable(self, domain: str, checkpoint: str) -> dict[str, int]:
         self.fail("provable")
         found = [one for one in self.chain if one.name == checkpoint]
         if not found:
-            return frozenset()
+            return {}
         later = self.chain[self.chain.index(found[0]) :]
-        return frozenset(t for t in found[0].dirty if not any(t in one.lost for one in later))
+        whole = [t for t in found[0].dirty if not any(t in one.lost for one in later)]
+        return {t: GRANULE * len(set().union(*(one.dirty.get(t, set()) for one in later))) for t in whole}
 
     def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
         self.fail("checkpoints")
@@ -128,6 +139,10 @@ class MemoryJob:
         content, dirty = self._content[disk], self._dirty[disk]
         granules = range(-(-len(content) // GRANULE)) if dirty is None else sorted(dirty)
         return coalesce(self._granule(content, granule) for granule in granules)
+
+    def whole(self, disk: str) -> Iterable[Extent]:
+        content = self._content[disk]
+        return coalesce(self._granule(content, granule) for granule in range(-(-len(content) // GRANULE)))
 
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         self._host.fail("read")

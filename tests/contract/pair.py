@@ -66,11 +66,23 @@ class DirectLink:
         self.fail: Callable[[str], None] = lambda step: None
         self.forge: Callable[[bytes], bytes] = lambda log: log
         self.logs: list[tuple[LogHeader, bytes]] = []
+        self.digests_asked = 0
+        self.leaves_asked = 0
 
     def head(self, item: str) -> Point | None:
         self.fail("head")
         head = self.store.head(item)
         return head.point if head else None
+
+    def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
+        self.fail("chunks")
+        self.digests_asked += count
+        return self.store.head_digests(item, epoch, sequence, disk).chunks(first, count)
+
+    def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
+        self.fail("leaves")
+        self.leaves_asked += len(chunks)
+        return self.store.head_digests(item, epoch, sequence, disk).leaves(chunks)
 
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[DirectStream]:
@@ -109,9 +121,12 @@ class Pair:
         self.clock = StillClock()
         self._nonces = 0
         self.link = DirectLink(self._new_store())
-        self.source = self._new_source(
-            Journal(order=ProtectionOrder(item=ITEM, domain="vm", receiver="-", interval_seconds=30))
-        )
+        self.protect()
+
+    def protect(self) -> None:
+        """An order, given to a source that knows nothing of the item."""
+        order = ProtectionOrder(item=ITEM, domain="vm", receiver="-", interval_seconds=30)
+        self.source = self._new_source(Journal(order=order))
 
     def cycle(self, *, witness: bool = False, application_consistent: bool = False) -> Point:
         """A cycle."""

@@ -116,7 +116,7 @@ def test_a_point_whose_acknowledgement_was_lost_is_adopted(pair: Pair, tmp_path:
     assert pair.wrong_points(tmp_path) == []
 
 
-def test_a_point_of_a_lost_acknowledgement_whose_checkpoint_is_lost_too_is_followed_by_a_full(
+def test_a_point_of_a_lost_acknowledgement_whose_checkpoint_is_lost_too_is_followed_by_a_comparison(
     pair: Pair, tmp_path: Path
 ) -> None:
     pair.cycle()
@@ -128,8 +128,13 @@ def test_a_point_of_a_lost_acknowledgement_whose_checkpoint_is_lost_too_is_follo
     pair.host.kill()
     scribble(pair, 2)
     point = pair.cycle()
-    assert (point.sequence, point.full) == (3, True)
+    assert (point.sequence, compared(pair)) == (3, ["vda", "vdb"])
     assert pair.wrong_points(tmp_path) == []
+
+
+def compared(pair: Pair) -> list[str]:
+    """Disks of the last log that were read whole and sent in part."""
+    return [disk.target for disk in pair.link.logs[-1][0].disks if disk.compared]
 
 
 def test_a_failed_cycle_leaves_its_changes_to_the_next(pair: Pair, tmp_path: Path) -> None:
@@ -161,22 +166,23 @@ def test_checkpoints_of_others_are_left_alone(pair: Pair) -> None:
     assert [one.name for one in pair.host.chain] == ["theirs"]
 
 
-def test_a_killed_qemu_makes_the_next_cycle_full_under_a_new_name(pair: Pair, tmp_path: Path) -> None:
+def test_after_a_killed_qemu_all_disks_are_compared_under_a_new_name(pair: Pair, tmp_path: Path) -> None:
     pair.cycle()
     pair.cycle()
     pair.host.write("vda", 0, b"x" * 100)
     pair.host.kill()
     point = pair.cycle()
-    assert (point.sequence, point.full) == (3, True)
+    assert (point.sequence, compared(pair)) == (3, ["vda", "vdb"])
     assert [one.name.startswith(PREFIX) for one in pair.host.chain] == [True]
     assert pair.wrong_points(tmp_path) == []
 
 
-def test_a_bitmap_lost_on_one_disk_makes_that_disk_full_only(pair: Pair) -> None:
+def test_a_bitmap_lost_on_one_disk_makes_that_disk_compared_only(pair: Pair) -> None:
     pair.cycle()
     pair.host.chain[0].lost = {"vdb"}
     pair.cycle()
-    assert {disk.target: disk.full for disk in pair.link.logs[-1][0].disks} == {"vda": False, "vdb": True}
+    assert compared(pair) == ["vdb"]
+    assert not any(disk.full for disk in pair.link.logs[-1][0].disks)
 
 
 def test_a_receiver_put_back_to_yesterday_gets_a_new_epoch_and_keeps_its_points(pair: Pair, tmp_path: Path) -> None:
@@ -191,7 +197,7 @@ def test_a_receiver_put_back_to_yesterday_gets_a_new_epoch_and_keeps_its_points(
     pair.restart_receiver()
     scribble(pair, 3)
     point = pair.cycle()
-    assert (point.sequence, point.full) == (1, True)
+    assert (point.sequence, compared(pair)) == (1, ["vda", "vdb"])
     assert [found.point.sequence for found in pair.points()] == [1, 1]
     assert pair.wrong_points(tmp_path) == []
 
@@ -237,10 +243,13 @@ def test_a_source_that_lies_about_its_digest_gets_nothing_sealed_and_is_told_to_
     with pytest.raises(ResyncNeeded) as caught:
         pair.cycle()
     assert (caught.value.disk, len(pair.points())) == ("vda", 1)
-    assert pair.source.journal.owed_full == ("vda",)
+    assert pair.source.journal.owed == ("vda",)
+    with pytest.raises(ResyncNeeded):
+        pair.cycle()
+    assert pair.source.journal.owed_whole == ("vda",), "comparing did not help"
     pair.link.forge = lambda log: log
     assert [disk.full for disk in header_of_next(pair).disks] == [True, False]
-    assert not pair.source.journal.owed_full
+    assert not pair.source.journal.owed_whole
 
 
 def header_of_next(pair: Pair) -> LogHeader:

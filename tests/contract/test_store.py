@@ -69,7 +69,7 @@ def test_a_full_copy_in_the_middle_starts_a_new_base_and_keeps_the_old_points(pa
     pair.cycle()
     pair.host.write("vda", 70_000, b"second" * 1000)
     pair.cycle()
-    pair.host.chain[-1].lost = {"vda"}
+    pair.source.save(replace(pair.source.journal, owed_whole=("vda",)))
     pair.host.write("vda", 5, b"third")
     pair.host.write("vdb", 5, b"third")
     point = pair.cycle()
@@ -299,13 +299,15 @@ def test_a_point_that_is_not_there_is_a_wrong_request(pair: Pair) -> None:
         pair.link.store.point(ITEM, "nothere1", 1)
 
 
-def test_a_disk_that_grew_is_read_whole(pair: Pair, tmp_path: Path) -> None:
+def test_a_disk_that_grew_is_compared_and_keeps_its_chain(pair: Pair, tmp_path: Path) -> None:
     scribble(pair, 1)
     pair.cycle()
     pair.host.disks["vdb"].extend(bytes(1 << 20))
     pair.host.write("vdb", ODD, b"grown" * 100)
-    pair.cycle()
-    assert [disk.full for disk in pair.link.logs[-1][0].disks] == [False, True]
+    point = pair.cycle()
+    assert [disk.compared for disk in pair.link.logs[-1][0].disks] == [False, True]
+    assert [seal.size_bytes for seal in point.disks] == [len(pair.host.disks["vda"]), ODD + (1 << 20)]
+    assert [disk.format for disk in pair.points()[-1].disks] == ["qcow2", "qcow2"]
     assert pair.wrong_points(tmp_path / "out") == []
 
 
@@ -329,10 +331,10 @@ def test_a_chain_that_is_too_long_is_begun_anew_and_the_old_points_stay(tmp_path
     for number in range(CHAIN_MAX + 1):
         pair.host.write("vda", 0, bytes([number % 255 + 1]) * 512)
         pair.cycle()
-    for disk in ("vda", "vdb"):
+    for disk in ("vda", "vda", "vdb", "vdb"):
         with pytest.raises(ResyncNeeded, match="200 long") as caught:
             pair.cycle()
-        assert caught.value.disk == disk
+        assert caught.value.disk == disk, "comparing is tried first, and continues the chain too"
     pair.cycle()
     assert [disk.format for disk in pair.points()[-1].disks] == ["raw", "raw"]
     assert pair.wrong_points_by_reader() == []

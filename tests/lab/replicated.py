@@ -97,6 +97,12 @@ class Replicated:
         with network_of(self.near):
             return self.receiver.points(self.item)
 
+    def reasons(self) -> dict[str, str]:
+        """Of the last cycle, the disks that were not simply tracked, and why."""
+        with network_of(self.near):
+            disks = self.source.status(self.item).cycles[-1].disks
+        return {disk.target: disk.reason for disk in disks if disk.reason}
+
     def last_error(self) -> str:
         with network_of(self.near):
             return self.source.status(self.item).last_error

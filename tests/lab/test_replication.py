@@ -196,5 +196,6 @@ def test_a_store_put_back_to_an_older_state_is_noticed(vm: Replicated, tmp_path:
     vm.mend()
     vm.io("vdb", "write -P 77 0 64k")
     point = sealed(vm)
-    assert (point.sequence, point.full) == (1, True)
+    assert (point.sequence, point.full) == (1, False)
+    assert set(vm.reasons()) == set(SIZES), "every disk is compared with the older head"
     assert len({one.epoch for one in vm.points()}) == 2

@@ -5,11 +5,13 @@ A point is written `epoch.sequence`; `!` behind it is another content under the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from drill.model.machine import Disk, Machine
-from drill.model.point import DiskSeal, Point, ProtectionOrder
-from drill.replication.continuity import Adopt, Continue, NewEpoch, bases, decide
+from drill.model.point import DiskSeal, Point, ProtectionOrder, Way
+from drill.replication.continuity import BACKLOG_FLOOR_BYTES, Adopt, Continue, Evidence, NewEpoch, decide, ways
 from drill.replication.journal import Acknowledged, Journal, Pending
 
 ORDER = ProtectionOrder(item="i", domain="vm", receiver="h:1", interval_seconds=30)
@@ -75,8 +77,8 @@ def test_the_decision_follows_from_what_both_sides_have(
         case Adopt(known_to_be_sent, sealed):
             found = f"adopt {sealed.log_digest}"
             assert known_to_be_sent.log_digest == sealed.log_digest
-        case NewEpoch(supersedes, reason):
-            found = f"new over {supersedes or 'nothing'}"
+        case NewEpoch(superseded, reason):
+            found = f"new over {superseded.log_digest if superseded else 'nothing'}"
             assert reason
     assert found == expected
 
@@ -86,26 +88,65 @@ def machine(**sizes: int) -> Machine:
     return Machine(name="vm", uuid="u", memory_mib=1, vcpus=1, disks=disks, nics=())
 
 
+SESSION = (("vda", "QEMU 1"), ("vdb", "QEMU 1"), ("vdc", "QEMU 1"))
+BOTH = {"vda": 512, "vdb": 512}
+
+
 @pytest.mark.parametrize(
-    ("shape", "provable", "owed", "whole"),
+    ("shape", "evidence", "expected"),
     [
-        pytest.param({"vda": 512, "vdb": 512}, ["vda", "vdb"], [], set(), id="all is proven"),
-        pytest.param({"vda": 512, "vdb": 512}, ["vdb"], [], {"vda"}, id="a bitmap is gone"),
-        pytest.param({"vda": 512, "vdb": 512}, ["vda", "vdb"], ["vdb"], {"vdb"}, id="a disk is owed"),
-        pytest.param({"vda": 512, "vdb": 1024}, ["vda", "vdb"], [], {"vdb"}, id="a disk has grown"),
-        pytest.param({"vda": 512, "vdc": 512}, ["vda", "vdc"], [], {"vdc"}, id="a disk is new"),
-        pytest.param({"vda": 512}, [], [], {"vda"}, id="QEMU was killed"),
+        pytest.param(BOTH, {}, "tracked tracked", id="all is proven"),
+        pytest.param(BOTH, {"dirty": {"vdb": 0}}, "compared! tracked", id="a bitmap is gone"),
+        pytest.param(BOTH, {"dirty": {}}, "compared! compared!", id="QEMU was killed"),
+        pytest.param(BOTH, {"owed": ("vdb",)}, "tracked compared!", id="a disk is owed"),
+        pytest.param(BOTH, {"owed_whole": ("vdb",)}, "tracked whole!", id="comparing did not help"),
+        pytest.param(
+            BOTH, {"lineage": {"vda": "QEMU 2", "vdb": "QEMU 1"}}, "compared tracked", id="an image was closed"
+        ),
+        pytest.param(BOTH, {"lineage": {"vda": "QEMU 1"}}, "tracked compared", id="an image of which nothing is known"),
+        pytest.param({"vda": 512, "vdb": 1024}, {}, "tracked compared", id="a disk has grown"),
+        pytest.param({"vda": 512, "vdb": 256}, {}, "tracked whole", id="a disk has shrunk"),
+        pytest.param({"vda": 512, "vdc": 512}, {}, "tracked whole", id="a disk is new"),
+        pytest.param({"vda": 512}, {}, "tracked", id="a disk is gone"),
     ],
 )
-def test_a_disk_that_is_not_proven_is_read_whole(
-    shape: dict[str, int], provable: list[str], owed: list[str], whole: set[str]
+def test_a_disk_is_tracked_only_where_everything_speaks_for_it(
+    shape: dict[str, int], evidence: dict[str, object], expected: str
 ) -> None:
-    known = Acknowledged(checkpoint="c", point=point("a.1"))
-    found = bases(machine(**shape), known, provable, owed)
-    assert {target for target, base in found.items() if base is None} == whole
-    assert {base for base in found.values() if base is not None} <= {"c"}
-    assert list(found) == list(shape)
+    """`!` behind a way says that it waits for the window of resyncs."""
+    known = Acknowledged(checkpoint="c", point=point("a.1"), lineage=SESSION)
+    given = {"dirty": dict.fromkeys(shape, 0), "lineage": dict(SESSION), **evidence}
+    found = ways(machine(**shape), known, known.point, Evidence(**given))  # type: ignore[arg-type]
+    assert " ".join(f"{one.way}{'!' * one.waits}" for one in found) == expected
+    assert [one.base for one in found] == ["c" if one.way is Way.TRACKED else None for one in found]
+    assert [one.target for one in found] == list(shape)
+    assert all(bool(one.reason) is (one.way is not Way.TRACKED) for one in found)
 
 
-def test_without_an_acknowledged_point_every_disk_is_read_whole() -> None:
-    assert bases(machine(vda=512), None, ["vda"], []) == {"vda": None}
+@pytest.mark.spec("S1")
+@pytest.mark.parametrize(
+    ("dirty", "waits"),
+    [
+        pytest.param(BACKLOG_FLOOR_BYTES, False, id="just half"),
+        pytest.param(BACKLOG_FLOOR_BYTES + 65536, True, id="more than half"),
+    ],
+)
+def test_a_backlog_of_more_than_half_a_disk_is_a_resync_that_sends_what_is_tracked(dirty: int, waits: bool) -> None:
+    size = 2 * BACKLOG_FLOOR_BYTES
+    seal = DiskSeal(target="vda", size_bytes=size, digest="d")
+    known = Acknowledged(checkpoint="c", point=replace(point("a.1"), disks=(seal,)), lineage=SESSION)
+    (found,) = ways(machine(vda=size), known, known.point, Evidence(dirty={"vda": dirty}, lineage=dict(SESSION)))
+    assert (found.way, found.waits, found.read_bytes) == (Way.TRACKED, waits, dirty)
+
+
+def test_half_of_a_small_disk_is_no_backlog() -> None:
+    known = Acknowledged(checkpoint="c", point=point("a.1"), lineage=SESSION)
+    (found,) = ways(machine(vda=512), known, known.point, Evidence(dirty={"vda": 512}, lineage=dict(SESSION)))
+    assert not found.waits
+
+
+def test_a_new_epoch_compares_what_the_receiver_has_and_copies_what_it_has_not() -> None:
+    found = ways(machine(vda=512, vdc=512), None, point("b.7"), Evidence(dirty={}, lineage={}))
+    assert [(one.way, one.waits) for one in found] == [(Way.COMPARED, True), (Way.WHOLE, False)]
+    found = ways(machine(vda=512), None, None, Evidence(dirty={}, lineage={}))
+    assert [(one.way, one.waits) for one in found] == [(Way.WHOLE, False)]

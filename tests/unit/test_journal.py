@@ -19,8 +19,8 @@ PATH = f"{ITEM}/journal.json"
 def test_what_was_saved_is_loaded() -> None:
     files = MemoryFiles()
     assert JournalFile(files, ITEM).load() is None
-    JournalFile(files, ITEM).save(Journal(order=ORDER, owed_full=("vda",)))
-    assert JournalFile(files, ITEM).load() == Journal(order=ORDER, owed_full=("vda",))
+    JournalFile(files, ITEM).save(Journal(order=ORDER, owed=("vda",)))
+    assert JournalFile(files, ITEM).load() == Journal(order=ORDER, owed=("vda",))
 
 
 def test_what_was_saved_survives_a_power_failure() -> None:

@@ -142,6 +142,10 @@ class Replicated:
         await_done(self._must_be_off, "the death of QEMU")
         self.hypervisor.start(self.machine.name, OWNER)
 
+    def start(self) -> None:
+        """Power the machine on."""
+        self.hypervisor.start(self.machine.name, OWNER)
+
     def bitmaps(self, target: str) -> list[str]:
         """Names of the dirty bitmaps that QEMU has on a disk."""
         return [str(bitmap["name"]) for bitmap in self._inserted(target).get("dirty-bitmaps", [])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from drill.model.machine import Disk, Machine
 from drill.model.point import Point, Way
-from drill.replication.journal import Acknowledged, Journal, Pending
+from drill.replication.journal import Acknowledged, Journal, Pending, Seeding
 
 BACKLOG_FLOOR_BYTES = 64 << 20
 """Half of a disk is a backlog (spec S1) only from so many bytes on: less is sent in a second."""
@@ -44,12 +44,22 @@ class NewEpoch:
     reason: str
 
 
-Decision = Continue | Adopt | NewEpoch
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The first copy is on a medium that the receiver has not been given yet: nothing is sent meanwhile."""
+
+    reason: str
+
+
+Decision = Continue | Adopt | NewEpoch | Await
 
 
 def decide(journal: Journal, head: Point | None) -> Decision:
     """What the receiver's newest point means to this source."""
     known, pending = journal.acknowledged, journal.pending
+    awaited = _awaited(journal.seeding, head)
+    if awaited:
+        return Await(awaited)
     if head is None:
         return NewEpoch(None, "the receiver lost its points" if known else "first copy")
     if known is not None and _same(known.point, head):
@@ -141,6 +151,16 @@ def _way(disk: Disk, acknowledged: Acknowledged | None, head: Point | None, evid
 def _first(*reasons: tuple[str, bool]) -> str:
     """The first reason that holds, or an empty text."""
     return next((reason for reason, holds in reasons if holds), "")
+
+
+def _awaited(seeding: Seeding | None, head: Point | None) -> str:
+    """What a first copy on a medium is waiting for; "" when there is none, or when the receiver has another head."""
+    if seeding is None:
+        return ""
+    if not seeding.written:
+        return "its first copy is to be exported, and is not yet"
+    unchanged = seeding.supersedes == (head.log_digest if head else "")
+    return "its first copy was exported, and is not imported yet" if unchanged else ""
 
 
 def _same(one: Point, other: Point) -> bool:

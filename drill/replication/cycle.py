@@ -24,7 +24,7 @@ from drill.model.point import CycleRecord, DiskCarried, DiskSeal, Point, Progres
 from drill.ports import BackupJob, Backups, Clock, Files, Freezer, Lanes, ReceiverLink
 from drill.replication import comparing, continuity, quiesce
 from drill.replication.carrier import Carrier
-from drill.replication.continuity import Adopt, Continue, DiskWay, Evidence, NewEpoch
+from drill.replication.continuity import Adopt, Await, Continue, DiskWay, Evidence, NewEpoch
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
@@ -233,11 +233,15 @@ class ItemSource:
         match decision:
             case Adopt(pending, point):
                 adopted = Acknowledged(checkpoint=pending.checkpoint, point=point, lineage=pending.lineage)
-                self.save(replace(self._journal, acknowledged=adopted, pending=None))
+                self.save(replace(self._journal, acknowledged=adopted, pending=None, seeding=None))
                 return self._after(adopted)
             case Continue(acknowledged):
                 return self._after(acknowledged)
+            case Await(reason):
+                raise Refused(reason, "H2", "drill seed export, then drill seed import; or drill seed cancel")
             case NewEpoch(head, _):
+                if self._journal.seeding is not None:
+                    self.save(replace(self._journal, seeding=None))
                 return _Place(
                     epoch=self._ports.nonce(),
                     sequence=1,

@@ -43,6 +43,17 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seeding:
+    """The first copy is carried on a medium: cycles wait until the receiver has it (spec H2).
+
+    `written` once the medium may hold it, which `pending` then describes; `supersedes` is the receiver's head then.
+    """
+
+    written: bool
+    supersedes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """Everything the source must know after a crash.
 
@@ -59,6 +70,7 @@ class Journal:
     owed_whole: tuple[str, ...] = ()
     paused: bool = False
     ended: bool = False
+    seeding: Seeding | None = None
 
 
 class JournalFile:

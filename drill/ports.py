@@ -18,6 +18,7 @@ from drill.model.fact import Fact
 from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
+from drill.model.retention import RetentionPolicy, StoreReport
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -450,8 +451,27 @@ class ReceiverAgent(Protocol):
         """Sealed points, oldest first; empty for an unknown item."""
         ...
 
+    def kept(self, item: str) -> StoreReport:
+        """Everything the store says of an item; without points for an unknown one."""
+        ...
+
+    def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
+        """Keep a point until it is unlocked, whatever retention says; locking it again changes the reason."""
+        ...
+
+    def unlock(self, item: str, epoch: str, sequence: int) -> None:
+        """Leave a point to retention again; one that is not locked is fine."""
+        ...
+
+    def retain(self, item: str, policy: RetentionPolicy) -> None:
+        """How long points of an item are kept from now on, also when it has none yet; Refused for no policy (E5)."""
+        ...
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
-        """Disks for a test failover, one overlay per disk over the point; the same again gives the same disks."""
+        """Disks for a test failover, one overlay per disk over the point; the same again gives the same disks.
+
+        Damaged, with the points that are good, for a point of which the scrub found rot.
+        """
         ...
 
     def remove_overlays(self, run: str) -> None:

@@ -1,4 +1,4 @@
-"""The manifests of a store: which points are sealed, and every file they need.
+"""The manifests of a store: which points are sealed, how long they are kept, and every file they need.
 
 Sealing is the one atomic replacement of an item's manifest (I4, I16).  Whatever it does not name is an orphan, and is
 collected when the item is opened (I20).  A manifest is written anew when it is first opened, so that what is served is
@@ -9,17 +9,18 @@ item is stopped until the process starts again (I18).
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from drill.errors import Damaged, DrillError, Failed, Unknown
 from drill.model.machine import Machine
 from drill.model.point import Point
+from drill.model.retention import Lock, RetentionPolicy
 from drill.ports import Files
 from drill.replication import sealed
 from drill.replication.digests import PageDigests
 
 NAME = "manifest.json"
-KIND = "manifest-0"
+KIND = "manifest-1"
 DIGESTS = "digests"
 
 
@@ -34,11 +35,18 @@ class StoredDisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedPoint:
-    """A point, the machine it belongs to, and its files."""
+    """A point, the machine it belongs to, and its files.
+
+    `elapsed_us` is the time of replication at which it was sealed (drill/core/retention.py); `damaged` names the disks
+    of which the scrub found other bytes than the source had.
+    """
 
     point: Point
     machine: Machine
     disks: tuple[StoredDisk, ...]
+    elapsed_us: int = 0
+    lock: Lock | None = None
+    damaged: tuple[str, ...] = ()
 
     def disk(self, target: str) -> StoredDisk | None:
         """The disk of that name."""
@@ -52,11 +60,40 @@ class SealedPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All sealed points of an item, oldest first, and every file they need."""
+    """All sealed points of an item, oldest first, and every file they need.
+
+    `owed` names disks that cannot continue from the newest point: what is stored of them, or of their digests, rotted.
+    """
 
     item: str
-    points: tuple[SealedPoint, ...]
+    points: tuple[SealedPoint, ...] = ()
+    files: tuple[str, ...] = ()
+    policy: RetentionPolicy = field(default_factory=RetentionPolicy)
+    owed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WrittenPoint:
+    """A sealed point as it is written: its machine is one of a list, for it seldom changes."""
+
+    point: Point
+    machine: int
+    disks: tuple[StoredDisk, ...]
+    elapsed_us: int
+    lock: Lock | None
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A manifest as it is written."""
+
+    item: str
+    policy: RetentionPolicy
+    machines: tuple[Machine, ...]
+    points: tuple[_WrittenPoint, ...]
     files: tuple[str, ...]
+    owed: tuple[str, ...]
 
 
 def tag(epoch: str, sequence: int) -> str:
@@ -79,7 +116,54 @@ def names_in(files: Files, folder: str) -> tuple[str, ...]:
 
 def peek(files: Files, item: str) -> sealed.Sealed[Manifest] | None:
     """An item's manifest as it lies there, None when there is none; nothing is written.  Damaged when it is."""
-    return sealed.read(files, f"{item}/{NAME}", KIND, Manifest)
+    path = f"{item}/{NAME}"
+    found = sealed.read(files, path, KIND, _Written)
+    if found is None:
+        return None
+    if any(not 0 <= point.machine < len(found.value.machines) for point in found.value.points):
+        raise Damaged(path, "a point names a machine that is not in it")
+    return sealed.Sealed(found.generation, _read(found.value))
+
+
+def _read(written: _Written) -> Manifest:
+    points = tuple(
+        SealedPoint(
+            point=one.point,
+            machine=written.machines[one.machine],
+            disks=one.disks,
+            elapsed_us=one.elapsed_us,
+            lock=one.lock,
+            damaged=one.damaged,
+        )
+        for one in written.points
+    )
+    return Manifest(item=written.item, points=points, files=written.files, policy=written.policy, owed=written.owed)
+
+
+def _written(manifest: Manifest) -> _Written:
+    machines: list[Machine] = []
+    points = []
+    for one in manifest.points:
+        if not machines or machines[-1] != one.machine:
+            machines.append(one.machine)
+        points.append(
+            _WrittenPoint(
+                point=one.point,
+                machine=len(machines) - 1,
+                disks=one.disks,
+                elapsed_us=one.elapsed_us,
+                lock=one.lock,
+                damaged=one.damaged,
+            )
+        )
+    return _Written(
+        item=manifest.item,
+        policy=manifest.policy,
+        machines=tuple(machines),
+        points=tuple(points),
+        files=manifest.files,
+        owed=manifest.owed,
+    )
 
 
 class Manifests:
@@ -89,6 +173,11 @@ class Manifests:
         self._files = files
         self._open: dict[str, sealed.Sealed[Manifest]] = {}
         self._stopped: dict[str, str] = {}
+        self._opened: dict[str, int] = {}
+
+    def items(self) -> tuple[str, ...]:
+        """Items that have a manifest, sorted."""
+        return tuple(name for name in self._files.list("") if self.exists(name))
 
     def exists(self, item: str) -> bool:
         """Whether the item has a manifest."""
@@ -98,19 +187,34 @@ class Manifests:
         """The item's manifest, empty when there is none; Damaged when it is, Failed when the item is stopped."""
         return self._get(item).value
 
+    def opened(self, item: str) -> int:
+        """How often the item was opened: what was collected and forgotten then is not built upon."""
+        return self._opened.get(item, 0)
+
     def append(self, found: SealedPoint) -> None:
         """The seal: the manifest names the point and its files, durably.
 
         OSError leaves the manifest as it was; Unknown stops the item.
         """
-        item = found.point.item
-        before = self._get(item)
-        manifest = Manifest(
-            item=item,
-            points=(*before.value.points, found),
-            files=tuple(sorted({*before.value.files, *(disk.file for disk in found.disks)})),
+        before = self.get(found.point.item)
+        whole = {disk.target for disk in found.disks if disk.format == "raw"}
+        self.change(
+            replace(
+                before,
+                points=(*before.points, found),
+                files=tuple(sorted({*before.files, *(disk.file for disk in found.disks)})),
+                owed=tuple(target for target in before.owed if target not in whole),
+            )
         )
-        self._write(manifest, before.generation + 1)
+
+    def change(self, manifest: Manifest) -> None:
+        """Write an item's manifest as the next generation; OSError leaves it as it was, Unknown stops the item."""
+        self._write(manifest, self._get(manifest.item).generation + 1)
+
+    def stop(self, item: str, cause: str) -> None:
+        """Nobody knows what a power failure would show: serve nothing of the item until the process starts again."""
+        self.close(item)
+        self._stopped[item] = cause
 
     def reopen(self, item: str) -> None:
         """After a failure only what is on disk counts: read it again, and collect what the failed log left."""
@@ -126,9 +230,10 @@ class Manifests:
         if item in self._stopped:
             raise Failed("serving the store", f"{item} was stopped: {self._stopped[item]}", "start the agent again")
         if item not in self._open:
-            found = sealed.read(self._files, f"{item}/{NAME}", KIND, Manifest)
+            self._opened[item] = self.opened(item) + 1
+            found = peek(self._files, item)
             if found is None:
-                self._open[item] = sealed.Sealed(0, Manifest(item=item, points=(), files=()))
+                self._open[item] = sealed.Sealed(0, Manifest(item=item))
             elif found.value.item != item:
                 raise Damaged(f"{item}/{NAME}", f"it belongs to item {found.value.item}")
             elif missing := set(found.value.files) - set(names_in(self._files, item)):
@@ -141,10 +246,9 @@ class Manifests:
     def _write(self, manifest: Manifest, generation: int) -> None:
         item = manifest.item
         try:
-            sealed.write(self._files, f"{item}/{NAME}", KIND, Manifest, manifest, generation=generation)
+            sealed.write(self._files, f"{item}/{NAME}", KIND, _Written, _written(manifest), generation=generation)
         except Unknown as error:
-            self.close(item)
-            self._stopped[item] = error.cause
+            self.stop(item, error.cause)
             raise
         self._open[item] = sealed.Sealed(generation, manifest)
 

@@ -4,6 +4,7 @@
     cluster 1 …    L1 table (its size follows from the disk's)
     …              data clusters as they come; each L2 table after the data of its 256 MiB
     …              refcount blocks, refcount table
+    the end        `DRILLSUM` and the BLAKE3 of all clusters but those of data, which no tool of QEMU reads
 
 Clusters of 64 KiB with extended L2 entries (QEMU 5.2 and later): 32 subclusters of 2 KiB, each absent, data or zero, so
 that a single changed page of 4 KiB takes 4 KiB and nothing is copied from the image below.  Whatever was not written
@@ -18,19 +19,23 @@ from __future__ import annotations
 
 import struct
 
+from blake3 import blake3
+
 from drill.errors import Usage
 from drill.ports import Files
 from drill.replication.cyclelog import Frame
 from drill.replication.extents import PAGE_BYTES
 
 CLUSTER_BYTES = 1 << 16
-_SUBCLUSTER_BYTES = CLUSTER_BYTES // 32
-_ENTRY = struct.Struct(">QII")
-_L2_ENTRIES = CLUSTER_BYTES // _ENTRY.size
-_L2_BYTES = _L2_ENTRIES * CLUSTER_BYTES
-_COPIED = 1 << 63
+SUBCLUSTER_BYTES = CLUSTER_BYTES // 32
+ENTRY = struct.Struct(">QII")
+L2_ENTRIES = CLUSTER_BYTES // ENTRY.size
+L2_BYTES = L2_ENTRIES * CLUSTER_BYTES
+COPIED = 1 << 63
+SUM_MAGIC = b"DRILLSUM"
+SUM_BYTES = len(SUM_MAGIC) + 32
+HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _EXTENDED_L2 = 1 << 4
-_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _BACKING_FORMAT = 0xE2792ACA
 _ALL = 0xFFFFFFFF
 _BACKING_MAX = 1023
@@ -45,9 +50,10 @@ class OverlayWriter:
         self._files = files
         self._path = path
         self._size = size_bytes
-        self._backing = backing.encode()
-        self._backing_format = backing_format.encode()
-        self._l1 = [0] * (-(-size_bytes // _L2_BYTES))
+        self._backing = backing
+        self._backing_format = backing_format
+        self._sum = blake3()
+        self._l1 = [0] * (-(-size_bytes // L2_BYTES))
         self._next = 1 + -(-len(self._l1) * 8 // CLUSTER_BYTES)
         self._l2 = bytearray()
         self._l2_index: int | None = None
@@ -59,21 +65,21 @@ class OverlayWriter:
         """Write the pieces of a frame; pieces of one disk come in ascending order."""
         for piece in frame.pieces:
             if piece.leaves:
-                self._data(piece.extent.offset, piece.data)
+                self.data(piece.extent.offset, piece.data)
             else:
-                self._zero(piece.extent.offset, piece.extent.length)
+                self.zero(piece.extent.offset, piece.extent.length)
 
     def finish(self) -> None:
         """Write what describes the data, then make all of it durable."""
         self._close_l2()
         table, clusters = self._refcounts()
-        l1 = struct.pack(f">{len(self._l1)}Q", *self._l1)
-        self._files.write(self._path, CLUSTER_BYTES, l1)
-        self._files.write(self._path, 0, self._header(table, clusters))
-        self._files.truncate(self._path, self._next * CLUSTER_BYTES)
+        self._tables(CLUSTER_BYTES, struct.pack(f">{len(self._l1)}Q", *self._l1))
+        self._tables(0, header(self._size, self._backing, self._backing_format, table, clusters))
+        self._files.write(self._path, self._next * CLUSTER_BYTES, SUM_MAGIC + self._sum.digest())
         self._files.sync(self._path)
 
-    def _data(self, offset: int, data: memoryview) -> None:
+    def data(self, offset: int, data: bytes | memoryview) -> None:
+        """Write whole pages behind all that was written so far."""
         done = 0
         while done < len(data):
             start = offset + done
@@ -86,7 +92,8 @@ class OverlayWriter:
             self._allocated |= _mask(inside, step)
             done += step
 
-    def _zero(self, offset: int, length: int) -> None:
+    def zero(self, offset: int, length: int) -> None:
+        """Whole pages that read as zeros, behind all that was written so far."""
         done = 0
         while done < length:
             start = offset + done
@@ -99,7 +106,7 @@ class OverlayWriter:
     def _open(self, cluster: int) -> None:
         if cluster != self._cluster:
             self._close_cluster()
-            index = cluster // _L2_ENTRIES
+            index = cluster // L2_ENTRIES
             if index != self._l2_index:
                 self._close_l2()
                 self._l2_index, self._l2 = index, bytearray(CLUSTER_BYTES)
@@ -107,9 +114,9 @@ class OverlayWriter:
 
     def _close_cluster(self) -> None:
         if self._cluster >= 0:
-            entry = self._at | _COPIED if self._at else 0
-            _ENTRY.pack_into(
-                self._l2, self._cluster % _L2_ENTRIES * _ENTRY.size, entry, self._zeroed & _ALL, self._allocated & _ALL
+            entry = self._at | COPIED if self._at else 0
+            ENTRY.pack_into(
+                self._l2, self._cluster % L2_ENTRIES * ENTRY.size, entry, self._zeroed & _ALL, self._allocated & _ALL
             )
             self._cluster, self._at, self._allocated, self._zeroed = -1, 0, 0, 0
 
@@ -117,9 +124,8 @@ class OverlayWriter:
         self._close_cluster()
         if self._l2_index is not None:
             at, self._next = self._next * CLUSTER_BYTES, self._next + 1
-            used = len(self._l2.rstrip(b"\0"))  # what lies behind stays a hole
-            self._files.write(self._path, at, bytes(self._l2[:used]))
-            self._l1[self._l2_index] = at | _COPIED
+            self._tables(at, bytes(self._l2.rstrip(b"\0")))  # what lies behind stays a hole
+            self._l1[self._l2_index] = at | COPIED
             self._l2_index = None
 
     def _refcounts(self) -> tuple[int, int]:
@@ -136,43 +142,55 @@ class OverlayWriter:
         first = self._next * CLUSTER_BYTES
         for index in range(blocks):
             count = min(per_block, total - index * per_block)
-            self._files.write(self._path, first + index * CLUSTER_BYTES, b"\0\1" * count)
+            self._tables(first + index * CLUSTER_BYTES, b"\0\1" * count)
         table = first + blocks * CLUSTER_BYTES
         entries = [first + index * CLUSTER_BYTES for index in range(blocks)]
-        self._files.write(self._path, table, struct.pack(f">{blocks}Q", *entries))
+        self._tables(table, struct.pack(f">{blocks}Q", *entries))
         self._next = total
         return table, tables
 
-    def _header(self, refcount_table: int, refcount_clusters: int) -> bytes:
-        length = _HEADER.size
-        kind = self._backing_format.ljust(8, b"\0")
-        extensions = struct.pack(">II", _BACKING_FORMAT, len(self._backing_format)) + kind + bytes(8)
-        fields = _HEADER.pack(
-            b"QFI\xfb",
-            3,
-            length + len(extensions),
-            len(self._backing),
-            16,
-            self._size,
-            0,
-            len(self._l1),
-            CLUSTER_BYTES,
-            refcount_table,
-            refcount_clusters,
-            0,
-            0,
-            _EXTENDED_L2,
-            0,
-            0,
-            4,
-            length,
-        )
-        return fields + extensions + self._backing
+    def _tables(self, at: int, data: bytes) -> None:
+        """Write what is no data, and count it in."""
+        self._files.write(self._path, at, data)
+        count_in(self._sum, data)
+
+
+def count_in(found: blake3, table: bytes) -> None:
+    """Count a table into the sum of an overlay: its length and its bytes, but for the zeros at its end."""
+    used = table.rstrip(b"\0")
+    found.update(len(used).to_bytes(8, "little") + used)
+
+
+def header(size_bytes: int, backing: str, backing_format: str, refcount_table: int, refcount_clusters: int) -> bytes:
+    """The beginning of an overlay: header, backing format, backing name."""
+    length, kind, name = HEADER.size, backing_format.encode(), backing.encode()
+    extensions = struct.pack(">II", _BACKING_FORMAT, len(kind)) + kind.ljust(8, b"\0") + bytes(8)
+    fields = HEADER.pack(
+        b"QFI\xfb",
+        3,
+        length + len(extensions),
+        len(name),
+        16,
+        size_bytes,
+        0,
+        -(-size_bytes // L2_BYTES),
+        CLUSTER_BYTES,
+        refcount_table,
+        refcount_clusters,
+        0,
+        0,
+        _EXTENDED_L2,
+        0,
+        0,
+        4,
+        length,
+    )
+    return fields + extensions + name
 
 
 def _mask(inside: int, length: int) -> int:
     """The subclusters that a range of a cluster touches; ranges are whole pages, but for the disk's last."""
     if inside % PAGE_BYTES:
         raise RuntimeError(f"offset {inside} inside a cluster is not on a page")
-    first, last = inside // _SUBCLUSTER_BYTES, -(-(inside + length) // _SUBCLUSTER_BYTES)
+    first, last = inside // SUBCLUSTER_BYTES, -(-(inside + length) // SUBCLUSTER_BYTES)
     return (1 << last) - (1 << first)

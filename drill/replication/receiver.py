@@ -6,11 +6,15 @@ run: whoever asks looks into the folder (state is observed, never remembered).
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from drill.errors import Damaged, Refused
 from drill.model.point import OverlayDisk, Point
+from drill.model.retention import RetentionPolicy, StoreReport
 from drill.ports import Files, Images
 from drill.replication import names
-from drill.replication.manifest import SealedPoint, StoredDisk
+from drill.replication.manifest import SealedPoint, StoredDisk, names_in
+from drill.replication.overlay import backing_of
 from drill.replication.store import Store
 
 
@@ -39,13 +43,37 @@ class Receiver:
         """Page digests (hex) of chunks of a disk of the head."""
         return self._store.head_digests(item, epoch, sequence, disk).leaves(chunks)
 
+    def kept(self, item: str) -> StoreReport:
+        """Everything the store says of an item; without points for an unknown one."""
+        return self._store.report(item)
+
+    def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
+        """Keep a point until it is unlocked."""
+        self._store.lock(item, epoch, sequence, reason)
+
+    def unlock(self, item: str, epoch: str, sequence: int) -> None:
+        """Leave a point to retention again."""
+        self._store.unlock(item, epoch, sequence)
+
+    def retain(self, item: str, policy: RetentionPolicy) -> None:
+        """How long points of an item are kept from now on."""
+        self._store.retain(item, policy)
+
+    def items(self) -> tuple[str, ...]:
+        """Items that the store knows, sorted."""
+        return self._store.items()
+
+    def tend(self, item: str) -> bool:
+        """One slice of what is due between cycles; False when nothing is."""
+        return self._store.tend(item, self._used(item))
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """One overlay per disk over a point; the same again gives the same disks.
 
         Usage when there is no such point, Refused when the run has disks of another point of this item already.
         """
         names.run(run)
-        found = self._store.point(item, epoch, sequence)
+        found = self._store.whole_point(item, epoch, sequence)
         self._runs.make_folder(run)
         return tuple(self._overlay(run, found, disk) for disk in found.disks)
 
@@ -75,6 +103,17 @@ class Receiver:
                 raise Refused(f"run {run} has disks over points of {item}", "I21", "complete that test first")
         self._store.forget(item)
 
+    def _used(self, item: str) -> frozenset[str]:
+        """Files of the item that disks of a run stand on, as those disks' headers say."""
+        folder, found = self._store.locate(item, ""), set()
+        for run in self._runs.list(""):
+            for name in names_in(self._runs, run):
+                if name.startswith(f"{item}.") and name.endswith(".qcow2"):
+                    with suppress(FileNotFoundError):  # a run may be taken away at any time
+                        backing = backing_of(self._runs, f"{run}/{name}")
+                        found |= {backing.removeprefix(folder)} if backing.startswith(folder) else set()
+        return frozenset(found)
+
     def _overlay(self, run: str, found: SealedPoint, disk: StoredDisk) -> OverlayDisk:
         """Made under another name first, so that a file of the right name is whole."""
         item = found.point.item
@@ -93,7 +132,7 @@ class Receiver:
 
     def _sealed(self, found: SealedPoint, disk: StoredDisk) -> tuple[str, int]:
         """Where a disk of a point lies, and its bytes; Damaged when the file has another size than was sealed."""
-        path = self._store.locate(found.point.item, disk)
+        path = self._store.locate(found.point.item, disk.file)
         size = next(seal.size_bytes for seal in found.point.disks if seal.target == disk.target)
         there = self._images.describe(path, disk.format).size_bytes
         if there != size:

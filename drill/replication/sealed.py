@@ -1,6 +1,8 @@
 """Small state files that are wholly there or not: a checksum line, then JSON, replaced atomically.
 
-    drill KIND GENERATION BLAKE3-OF-THE-JSON newline JSON
+    drill KIND GENERATION BLAKE3 newline JSON
+
+The digest is of `KIND GENERATION newline JSON`, so that no bit of the file is without it.
 
 Written beside, synced, renamed, and the folder synced: after a crash the file is the old one or the new one (I16).
 Each write counts the generation up, so that a file put back from a copy can be told from its successor.
@@ -37,7 +39,7 @@ def write(files: Files, path: str, kind: str, shape: type[T], value: T, *, gener
     text = plainjson.encode(shape, value)
     folder, _, name = path.rpartition("/")
     fresh = f"{folder}/.{name}.new"
-    head = f"drill {kind} {generation} {blake3(text).hexdigest()}\n".encode()
+    head = b"drill %s %s\n" % (f"{kind} {generation}".encode(), _digest(kind, generation, text))
     files.truncate(fresh, 0)
     files.write(fresh, 0, head + text)
     files.sync(fresh)
@@ -54,9 +56,14 @@ def read(files: Files, path: str, kind: str, shape: type[T]) -> Sealed[T] | None
         return None
     head, _, text = files.read(path).partition(b"\n")
     match head.split(b" "):
-        case [b"drill", found, generation, digest] if found == kind.encode() and generation.isdigit():
-            if digest != blake3(text).hexdigest().encode():
+        case [b"drill", found, number, digest] if found == kind.encode() and number.isdigit() and len(number) < 19:
+            generation = int(number)
+            if digest != _digest(kind, generation, text) or number != b"%d" % generation:
                 raise Damaged(path, "it does not match its checksum")
-            return Sealed(int(generation), plainjson.decode(shape, text, where=path))
+            return Sealed(generation, plainjson.decode(shape, text, where=path))
         case _:
             raise Damaged(path, f"it is no {kind}")
+
+
+def _digest(kind: str, generation: int, text: bytes) -> bytes:
+    return blake3(f"{kind} {generation}\n".encode() + text).hexdigest().encode()

@@ -2,46 +2,54 @@
 
     <item>/manifest.json                     which points are sealed, and where (generation, checksum)
     <item>/base-<epoch>-<seq>.<disk>.raw     a full copy: raw and sparse
-    <item>/point-<epoch>-<seq>.<disk>.qcow2  what one cycle changed, over the base or point before it
+    <item>/point-<epoch>-<seq>.<disk>.qcow2  what one cycle changed, over the base or point before it, until folded
     <item>/log-<epoch>-<seq>.cycle           a cycle log on its way to become a point
     <item>/digests/<disk>.*                  page digests of the head
 
-Sealed files never change, so points are read, booted and proven while cycles go on (I24).
-
-Today every cycle is a point and no point is ever removed.  What grows is bounded only in depth: a disk whose chain is
-CHAIN_MAX overlays long must come whole again.  Retention and folding are the engine's next issue.
+Every cycle is a point, and what a point says never changes, so points are read, booted and proven while cycles go on
+(I24).  Which points go, and how their files are folded into those that stay, is the work of `upkeep`.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
+from drill.core import retention
+from drill.core.retention import POINTS_MAX
 from drill.errors import Damaged, DrillError, Failed, Refused, ResyncNeeded, Usage
 from drill.model.cycle import LogHeader
 from drill.model.point import Point
+from drill.model.retention import KeptPoint, Lock, RetentionPolicy, StoreReport
 from drill.ports import Clock, Files, Lanes
 from drill.replication import manifest, names
 from drill.replication.comparing import HeadDigests
 from drill.replication.cyclelog import LogReader, check_header
 from drill.replication.landing import Landing, Source
-from drill.replication.manifest import DIGESTS, Manifests, SealedPoint, StoredDisk, names_in, page_digests
+from drill.replication.manifest import DIGESTS, Manifest, Manifests, SealedPoint, names_in, page_digests
+from drill.replication.upkeep import Upkeep
 
-CHAIN_MAX = 200
-"""QEMU opens every file of a chain, a few hundred at most before it meets its limit of open files."""
+CHAIN_MAX = 400
+"""QEMU opens every file of a chain, and libvirt gives it 1,024 descriptors.  Folding keeps a chain below 180 files;
+only test failovers that hold on to their points can keep it from doing so."""
+
+REASON_MAX = 200
+LOCKS_MAX = 32
 
 
 class Store:
     """All items of one receiver.  One call per item at a time; the caller keeps the lock."""
 
-    def __init__(self, files: Files, clock: Clock, lanes: Lanes) -> None:
+    def __init__(self, files: Files, clock: Clock, lanes: Lanes, points_max: int = POINTS_MAX) -> None:
         self._files = files
         self._clock = clock
         self._lanes = lanes
         self._manifests = Manifests(files)
+        self._upkeep = Upkeep(files, self._manifests, points_max)
 
     def items(self) -> tuple[str, ...]:
         """Items that have a manifest, sorted."""
-        return tuple(name for name in self._files.list("") if self._manifests.exists(name))
+        return self._manifests.items()
 
     def points(self, item: str) -> tuple[SealedPoint, ...]:
         """Sealed points, oldest first; empty for an unknown item.  Damaged when the manifest is."""
@@ -60,9 +68,71 @@ class Store:
                 return found
         raise Usage(f"item {item} has no point {epoch}/{sequence}", "list the points that are there")
 
-    def locate(self, item: str, disk: StoredDisk) -> str:
-        """The absolute path of a disk of a point."""
-        return self._files.locate(f"{item}/{disk.file}")
+    def whole_point(self, item: str, epoch: str, sequence: int) -> SealedPoint:
+        """A point that may be served; Damaged, with those that may be, for one of which the scrub found rot."""
+        found = self.point(item, epoch, sequence)
+        if found.damaged:
+            good = [f"{one.point.epoch}/{one.point.sequence}" for one in self.points(item) if not one.damaged]
+            what = f"point {epoch}/{sequence} of {item}"
+            rest = f"good ones: {', '.join(good[-5:])}" if good else "no other is good"
+            raise Damaged(what, f"the bytes of {', '.join(found.damaged)} rotted; {rest}")
+        return found
+
+    def report(self, item: str) -> StoreReport:
+        """Everything the store says of an item; without points for an unknown one."""
+        names.item(item)
+        manifest = self._manifests.get(item) if self._manifests.exists(item) else Manifest(item=item)
+        points = tuple(KeptPoint(point=one.point, lock=one.lock, damaged=one.damaged) for one in manifest.points)
+        return StoreReport(
+            item=item,
+            policy=manifest.policy,
+            points=points,
+            owed=manifest.owed,
+            chain=self._upkeep.longest(item) if points else 0,
+            proven=(),
+        )
+
+    def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
+        """Keep a point until it is unlocked, whatever retention says; locking it again changes the reason."""
+        if not 0 < len(reason) <= REASON_MAX or not reason.isprintable():
+            raise Usage(f"a lock's reason is 1 to {REASON_MAX} printable characters")
+        found = self.point(item, epoch, sequence)
+        locked = sum(1 for one in self.points(item) if one.lock is not None and one is not found)
+        if locked >= LOCKS_MAX:
+            raise Refused(f"{locked} points of {item} are locked already", "I21", "unlock one that is not needed")
+        self._put(item, replace(found, lock=Lock(reason=reason, locked_us=self._clock.now_us())))
+
+    def unlock(self, item: str, epoch: str, sequence: int) -> None:
+        """Leave a point to retention again; one that is not locked is fine."""
+        found = self.point(item, epoch, sequence)
+        if found.lock is not None:
+            self._put(item, replace(found, lock=None))
+
+    def retain(self, item: str, policy: RetentionPolicy) -> None:
+        """How long points of an item are kept from now on, also when it has none yet.  Refused for no policy (E5)."""
+        names.item(item)
+        retention.check(policy)
+        if not self._manifests.exists(item):
+            self._files.make_folder(f"{item}/{DIGESTS}")
+            self._files.sync_folder("")
+        manifest = self._manifests.get(item)
+        if manifest.policy != policy or not self._manifests.exists(item):
+            self._manifests.change(replace(manifest, policy=policy))
+
+    def policy(self, item: str) -> RetentionPolicy:
+        """How long points of an item are kept."""
+        names.item(item)
+        return self._manifests.get(item).policy if self._manifests.exists(item) else RetentionPolicy()
+
+    def tend(self, item: str, used: frozenset[str]) -> bool:
+        """One slice of retention and folding (drill/replication/upkeep.py); False when nothing is due."""
+        names.item(item)
+        return self._manifests.exists(item) and self._upkeep.tend(item, used)
+
+    def locate(self, item: str, file: str) -> str:
+        """The absolute path of a file of an item; of its folder, with a slash behind it, for an empty name."""
+        folder = self._files.locate(item)
+        return f"{folder}/{file}"
 
     def accept(self, header: LogHeader) -> bool:
         """Whether a log is the next one (True) or the head itself once more (False).
@@ -101,11 +171,20 @@ class Store:
         if not is_new:
             return _again(landing.reader(source), head)
         try:
-            self._manifests.get(item)
+            self._check_owed(header)
             self._settle(header, head)
             reader = landing.land(source)
             point = self._point(reader)
-            self._manifests.append(SealedPoint(point=point, machine=header.machine, disks=landing.disks))
+            self._manifests.append(
+                SealedPoint(
+                    point=point,
+                    machine=header.machine,
+                    disks=landing.disks,
+                    elapsed_us=retention.elapsed(
+                        (head.elapsed_us, head.point.sealed_us) if head else None, point.sealed_us
+                    ),
+                )
+            )
         except OSError as error:
             self._manifests.reopen(item)
             raise Failed("storing a cycle", str(error)) from error
@@ -138,6 +217,29 @@ class Store:
                 self._files.remove(f"{folder}/{name}")
             with suppress(FileNotFoundError):
                 self._files.remove_folder(folder)
+
+    def _put(self, item: str, changed: SealedPoint) -> None:
+        """A point with another lock or other damage."""
+        manifest = self._manifests.get(item)
+        key = (changed.point.epoch, changed.point.sequence)
+        points = tuple(changed if (one.point.epoch, one.point.sequence) == key else one for one in manifest.points)
+        self._manifests.change(replace(manifest, points=points))
+
+    def _check_owed(self, header: LogHeader) -> None:
+        """ResyncNeeded for a disk that rotted and does not come whole; Failed when its chain cannot grow any more."""
+        item, owed = header.item, self._manifests.get(header.item).owed
+        for disk in header.disks:
+            if disk.full:
+                continue
+            if disk.target in owed:
+                raise ResyncNeeded(item, disk.target, "what is stored of it is damaged")
+            try:
+                length = self._upkeep.chain(item, disk.target)
+            except Damaged as error:
+                raise ResyncNeeded(item, disk.target, str(error)) from error
+            if length >= CHAIN_MAX:
+                cause = f"{length} files below {disk.target}, and test failovers keep them from being folded"
+                raise Failed("storing a cycle", cause, "complete the tests of this item")
 
     def _settle(self, header: LogHeader, head: SealedPoint | None) -> None:
         """Let the head's staged digests take effect; ResyncNeeded when they cannot and the disk does not come whole."""
@@ -188,8 +290,7 @@ def _expect(header: LogHeader, right: bool, expected: str) -> None:
 
 
 def _check_disks(header: LogHeader, points: tuple[SealedPoint, ...]) -> None:
-    """A disk that comes in part must continue one of the head's, of the same size (a compared one may have grown), and
-    not too long a chain."""
+    """A disk that comes in part must continue one of the head's, of the same size (a compared one may have grown)."""
     sizes = {seal.target: seal.size_bytes for seal in points[-1].point.disks}
     for disk in header.disks:
         if disk.full:
@@ -197,19 +298,6 @@ def _check_disks(header: LogHeader, points: tuple[SealedPoint, ...]) -> None:
         size = sizes.get(disk.target)
         if size != disk.size_bytes and not (disk.compared and size is not None and size < disk.size_bytes):
             raise ResyncNeeded(header.item, disk.target, f"size {disk.size_bytes}, was {size}")
-        if _chain(points, disk.target) >= CHAIN_MAX:
-            raise ResyncNeeded(header.item, disk.target, f"its chain of overlays is {CHAIN_MAX} long")
-
-
-def _chain(points: tuple[SealedPoint, ...], target: str) -> int:
-    """Overlays above the base of a disk of the head."""
-    length = 0
-    for found in reversed(points):
-        disk = found.disk(target)
-        if disk is None or disk.format == "raw":
-            break
-        length += 1
-    return length
 
 
 def _is_again(header: LogHeader, point: Point) -> bool:

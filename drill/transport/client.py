@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from drill.errors import BadInput, DrillError, Refused, Unknown, Unreachable
 from drill.model.cycle import LogHeader
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
+from drill.model.retention import RetentionPolicy, StoreReport
 from drill.ports import ReceiverAgent, ReceiverHead, ReceiverLink, SourceAgent
 from drill.replication import plainjson
 from drill.transport import dial
@@ -167,6 +168,22 @@ class ReceiverClient:
     def points(self, item: str) -> tuple[Point, ...]:
         """Sealed points, oldest first."""
         return self._client.call("points", tuple[Point, ...], item=item)
+
+    def kept(self, item: str) -> StoreReport:
+        """Everything the store says of an item."""
+        return self._client.call("kept", StoreReport, item=item)
+
+    def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
+        """Keep a point until it is unlocked."""
+        self._client.call("lock", type(None), item=item, epoch=epoch, sequence=sequence, reason=reason)
+
+    def unlock(self, item: str, epoch: str, sequence: int) -> None:
+        """Leave a point to retention again."""
+        self._client.call("unlock", type(None), item=item, epoch=epoch, sequence=sequence)
+
+    def retain(self, item: str, policy: RetentionPolicy) -> None:
+        """How long points of an item are kept."""
+        self._client.call("retain", type(None), item=item, policy=policy)
 
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """Disks for a test failover."""

@@ -9,8 +9,9 @@ import sys
 from drill.errors import Unsupported
 from drill.transport import dial
 from drill.transport.service import Service
-from drill.wiring.receiving import claim, receiver_service
+from drill.wiring.receiving import claim, receiver_role, receiver_service
 from drill.wiring.sourcing import source_service
+from drill.wiring.upkeep import Tender
 
 RUNS = "/var/lib/drill/runs"
 
@@ -24,7 +25,13 @@ def run_source(listen: str, state: str, uri: str, host: str) -> None:
 def run_receiver(listen: str, store: str, runs: str = RUNS) -> None:
     """Serve the receiver role until SIGTERM."""
     claim(store)
-    _serve(listen, receiver_service(store, runs))
+    role = receiver_role(store, runs)
+    tender = Tender(role)
+    tender.start()
+    try:
+        _serve(listen, receiver_service(role))
+    finally:
+        tender.stop()
 
 
 def _serve(listen: str, service: Service) -> None:

@@ -17,6 +17,7 @@ from drill.host.lanes import ThreadLanes
 from drill.hypervisor.images import QemuImages
 from drill.model.cycle import LogHeader
 from drill.model.point import OverlayDisk, Point
+from drill.model.retention import RetentionPolicy, StoreReport
 from drill.ports import ReceiverAgent, ReceiverHead
 from drill.replication.receiver import Receiver
 from drill.replication.store import Store
@@ -74,6 +75,35 @@ class ReceiverRole:
         with self._locks.held(item):
             return self._receiver.leaves(item, epoch, sequence, disk, chunks)
 
+    def kept(self, item: str) -> StoreReport:
+        """Everything the store says of an item."""
+        with self._locks.held(item):
+            return self._receiver.kept(item)
+
+    def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
+        """Keep a point until it is unlocked."""
+        with self._locks.held(item):
+            self._receiver.lock(item, epoch, sequence, reason)
+
+    def unlock(self, item: str, epoch: str, sequence: int) -> None:
+        """Leave a point to retention again."""
+        with self._locks.held(item):
+            self._receiver.unlock(item, epoch, sequence)
+
+    def retain(self, item: str, policy: RetentionPolicy) -> None:
+        """How long points of an item are kept."""
+        with self._locks.held(item):
+            self._receiver.retain(item, policy)
+
+    def items(self) -> tuple[str, ...]:
+        """Items that the store knows."""
+        return self._receiver.items()
+
+    def tend(self, item: str) -> bool:
+        """One slice of what is due between cycles; Refused at once while the item is busy."""
+        with self._locks.held(item, seconds=0.0):
+            return self._receiver.tend(item)
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """Disks for a test failover."""
         with self._locks.held(item):
@@ -102,11 +132,14 @@ class ReceiverRole:
             return self._store.receive(header, source)
 
 
-def receiver_service(store_folder: str, runs_folder: str) -> Service:
+def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
     """The receiver role over the store in `store_folder`, which this process must have claimed."""
-    files = LocalFiles(store_folder)
-    store = Store(files, HostClock(), ThreadLanes(2, 6))
-    role = ReceiverRole(store, Receiver(store, QemuImages((store_folder, runs_folder)), LocalFiles(runs_folder)))
+    store = Store(LocalFiles(store_folder), HostClock(), ThreadLanes(2, 6))
+    return ReceiverRole(store, Receiver(store, QemuImages((store_folder, runs_folder)), LocalFiles(runs_folder)))
+
+
+def receiver_service(role: ReceiverRole) -> Service:
+    """The receiver role as the agent serves it."""
     taker: LogTaker = role
     agent: ReceiverAgent = role
     return Service("receiver", (ReceiverAgent, ReceiverHead), agent, taker)

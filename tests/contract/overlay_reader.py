@@ -37,11 +37,11 @@ def _overlay(read: Reader, name: str, seen: dict[str, bytes]) -> bytes:
 
 def _apply(file: bytes, l2_at: int, first: int, disk: bytearray) -> None:
     """One L2 table: 4,096 entries of a host offset, 32 zero bits and 32 allocation bits."""
-    for index in range(4096):
-        entry, zero, allocated = struct.unpack_from(">QII", file, l2_at + 16 * index)
-        assert not zero & allocated
+    table = file[l2_at : l2_at + 65536]
+    for index, (entry, zero, allocated) in enumerate(struct.iter_unpack(">QII", table)):
         if not zero | allocated:
             continue
+        assert not zero & allocated
         host = entry & 0x00FFFFFFFFFFFE00
         for bit in range(32):
             start = (first + index) * 65536 + bit * 2048

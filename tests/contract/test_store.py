@@ -15,7 +15,7 @@ from drill.errors import BadInput, Damaged, DrillError, Failed, Refused, ResyncN
 from drill.host.files import LocalFiles
 from drill.ports import Files
 from drill.replication.manifest import NAME as MANIFEST
-from drill.replication.store import CHAIN_MAX, Store
+from drill.replication.store import Store
 from drill.sim.files import SimFiles
 from drill.sim.process import Process
 from tests.contract.memory_files import MemoryFiles
@@ -324,20 +324,6 @@ def test_an_added_disk_is_read_whole_and_a_removed_one_leaves_the_next_points(pa
         ("vda", "vdc"),
     ]
     assert pair.wrong_points(tmp_path / "out") == []
-
-
-def test_a_chain_that_is_too_long_is_begun_anew_and_the_old_points_stay(tmp_path: Path) -> None:
-    pair = Pair({"vda": 65536, "vdb": 512})
-    for number in range(CHAIN_MAX + 1):
-        pair.host.write("vda", 0, bytes([number % 255 + 1]) * 512)
-        pair.cycle()
-    for disk in ("vda", "vda", "vdb", "vdb"):
-        with pytest.raises(ResyncNeeded, match="200 long") as caught:
-            pair.cycle()
-        assert caught.value.disk == disk, "comparing is tried first, and continues the chain too"
-    pair.cycle()
-    assert [disk.format for disk in pair.points()[-1].disks] == ["raw", "raw"]
-    assert pair.wrong_points_by_reader() == []
 
 
 def test_another_content_under_the_heads_own_header_is_refused(pair: Pair) -> None:

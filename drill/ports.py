@@ -19,6 +19,7 @@ from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy, StoreReport
+from drill.model.seed import Seed
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -411,6 +412,21 @@ class SourceAgent(Protocol):
         """
         ...
 
+    def export_seed(self, order: ProtectionOrder, folder: str) -> Seed:
+        """Write the first copy to a medium mounted at `folder` on this host (spec H2); the same again is harmless.
+
+        Cycles of the item wait from then on until the receiver has been given it.
+        """
+        ...
+
+    def cancel_seed(self, item: str) -> None:
+        """Wait for no medium any longer: the first copy goes over the network."""
+        ...
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """Bytes exported so far, and in all (0 while nobody knows); nothing when no export is under way."""
+        ...
+
     def status(self, item: str) -> ItemStatus:
         """What is observed now."""
         ...
@@ -480,6 +496,14 @@ class ReceiverAgent(Protocol):
 
     def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
         """(target, SHA-256 hex) per disk: the point's content read whole by a tool that is not ours."""
+        ...
+
+    def import_seed(self, item: str, folder: str) -> Point:
+        """The point that a seed on a medium mounted at `folder` becomes (spec H2); the same again is harmless."""
+        ...
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """Bytes imported so far, and in all (each is read twice); nothing when no import is under way."""
         ...
 
     def forget(self, item: str) -> None:

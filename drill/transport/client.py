@@ -12,6 +12,7 @@ from drill.errors import BadInput, DrillError, Refused, Unknown, Unreachable
 from drill.model.cycle import LogHeader
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy, StoreReport
+from drill.model.seed import Seed
 from drill.ports import ReceiverAgent, ReceiverHead, ReceiverLink, SourceAgent
 from drill.replication import plainjson
 from drill.transport import dial
@@ -123,6 +124,18 @@ class SourceClient:
             application_consistent=application_consistent,
         )
 
+    def export_seed(self, order: ProtectionOrder, folder: str) -> Seed:
+        """Write the first copy to a medium."""
+        return self._client.call("export_seed", Seed, seconds=LONG_SECONDS, order=order, folder=folder)
+
+    def cancel_seed(self, item: str) -> None:
+        """Wait for no medium any longer."""
+        self._client.call("cancel_seed", type(None), item=item)
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """How far an export is."""
+        return self._client.call("seed_progress", tuple[int, int], item=item)
+
     def status(self, item: str) -> ItemStatus:
         """What is observed now."""
         return self._client.call("status", ItemStatus, item=item)
@@ -198,6 +211,14 @@ class ReceiverClient:
         """(target, SHA-256) per disk of a point."""
         shape = tuple[tuple[str, str], ...]
         return self._client.call("witness", shape, seconds=LONG_SECONDS, item=item, epoch=epoch, sequence=sequence)
+
+    def import_seed(self, item: str, folder: str) -> Point:
+        """Take an item's first copy from a medium."""
+        return self._client.call("import_seed", Point, seconds=LONG_SECONDS, item=item, folder=folder)
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """How far an import is."""
+        return self._client.call("seed_progress", tuple[int, int], item=item)
 
     def forget(self, item: str) -> None:
         """Delete the replica of an item."""

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from pydantic import TypeAdapter
 
 from drill.core.failover_test import FailoverTest, failover_test
-from drill.errors import DrillError, Usage
+from drill.errors import DrillError, Refused, Usage
 from drill.host.clock import HostClock
 from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.model.estate import Estate
 from drill.model.fact import Fact
-from drill.model.point import ItemStatus, ProtectionOrder
+from drill.model.point import ItemStatus, Point, ProtectionOrder
+from drill.model.seed import Seed
 from drill.orchestration.actions import Actions
 from drill.orchestration.durable import DurableRuns
 from drill.orchestration.perform import Performer
@@ -131,6 +134,22 @@ class Controller:
             recorder.close()
 
 
+Tell = Callable[[int, int], None]
+"""Told of bytes done and of all there are, 0 while nobody knows."""
+TELL_SECONDS = 1.0
+T = TypeVar("T")
+
+
+def _told(work: Callable[[], T], progress: Callable[[], tuple[int, int]], tell: Tell) -> T:
+    """Do something that takes its time, and tell every second how far it is."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        answer = pool.submit(work)
+        while not wait([answer], timeout=TELL_SECONDS).done:
+            with suppress(DrillError):  # the answer is what counts
+                tell(*progress())
+        return answer.result()
+
+
 @dataclass(frozen=True, slots=True)
 class Protection:
     """Replication of an estate's items, asked of their hosts' agents."""
@@ -152,19 +171,42 @@ class Protection:
 
     def protect(self, name: str) -> str:
         """Order the replication of one item; its id.  The same again is harmless."""
+        order = self.order(name)
+        self.hosts.source(self.estate.items[name].source_host).protect(order)
+        return order.item
+
+    def order(self, name: str) -> ProtectionOrder:
+        """What an item's source agent is told, by its pair's policy."""
         identity, item = self.identity(name), self.estate.items[name]
         policy = item.pair.policy
-        self.hosts.source(item.source_host).protect(
-            ProtectionOrder(
-                item=identity,
-                domain=name,
-                receiver=self.estate.hosts[item.target_host].replication_address,
-                interval_seconds=policy.copy_frequency_seconds,
-                witness=policy.witness,
-                application_consistent_every_seconds=policy.application_consistent_hours * 3600,
-            )
+        return ProtectionOrder(
+            item=identity,
+            domain=name,
+            receiver=self.estate.hosts[item.target_host].replication_address,
+            interval_seconds=policy.copy_frequency_seconds,
+            witness=policy.witness,
+            application_consistent_every_seconds=policy.application_consistent_hours * 3600,
         )
-        return identity
+
+    def export_seed(self, name: str, folder: str, tell: Tell) -> Seed:
+        """Write an item's first copy to a medium at its source host (spec H2); Refused within one site (H6)."""
+        order, item = self.order(name), self.estate.items[name]
+        hosts = self.estate.hosts
+        if hosts[item.source_host].site == hosts[item.target_host].site:
+            raise Refused(f"{name} is replicated within one site: its first copy goes over the network", "H6")
+        agent = self.hosts.source(item.source_host)
+        return _told(lambda: agent.export_seed(order, folder), lambda: agent.seed_progress(order.item), tell)
+
+    def import_seed(self, name: str, folder: str, tell: Tell) -> Point:
+        """The point that an item's first copy on a medium at its target host becomes."""
+        identity = self.identity(name)
+        agent = self.hosts.receiver(self.estate.items[name].target_host)
+        return _told(lambda: agent.import_seed(identity, folder), lambda: agent.seed_progress(identity), tell)
+
+    def cancel_seed(self, name: str) -> None:
+        """Let an item's first copy go over the network after all."""
+        identity = self.identity(name)
+        self.hosts.source(self.estate.items[name].source_host).cancel_seed(identity)
 
     def status(self, name: str, identity: str) -> ItemStatus:
         """What the source agent observes of an item."""

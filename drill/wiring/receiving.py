@@ -22,6 +22,8 @@ from drill.ports import ReceiverAgent, ReceiverHead
 from drill.replication.receiver import Receiver
 from drill.replication.store import Store
 from drill.transport.service import LogTaker, Service
+from drill.wiring import seeding
+from drill.wiring.seeding import Copies
 
 BUSY_SECONDS = 30.0
 """A request waits this long for the one before it on the same item; a log that takes longer is still arriving."""
@@ -50,7 +52,9 @@ class Locks:
 class ReceiverRole:
     """drill.ports.ReceiverAgent on this host, and what takes logs."""
 
-    def __init__(self, store: Store, receiver: Receiver) -> None:
+    def __init__(self, store: Store, receiver: Receiver, own: tuple[str, ...] = ()) -> None:
+        self._own = own  # folders that no medium may share its file system with
+        self._copies = Copies()
         self._store = store
         self._receiver = receiver
         self._locks = Locks()
@@ -117,6 +121,15 @@ class ReceiverRole:
         """What a foreign tool reads; sealed files never change, so no lock is held while it does."""
         return self._receiver.witness(item, epoch, sequence)
 
+    def import_seed(self, item: str, folder: str) -> Point:
+        """Take an item's first copy from a medium."""
+        with self._locks.held(item):
+            return seeding.take_in(self._store, self._own, self._copies, item, folder)
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """How far an import is; no lock is waited for."""
+        return self._copies.of(item)
+
     def forget(self, item: str) -> None:
         """Delete the replica of an item."""
         with self._locks.held(item):
@@ -135,7 +148,8 @@ class ReceiverRole:
 def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
     """The receiver role over the store in `store_folder`, which this process must have claimed."""
     store = Store(LocalFiles(store_folder), HostClock(), ThreadLanes(2, 6))
-    return ReceiverRole(store, Receiver(store, QemuImages((store_folder, runs_folder)), LocalFiles(runs_folder)))
+    folders = (store_folder, runs_folder)
+    return ReceiverRole(store, Receiver(store, QemuImages(folders), LocalFiles(runs_folder)), folders)
 
 
 def receiver_service(role: ReceiverRole) -> Service:

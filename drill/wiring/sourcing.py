@@ -9,10 +9,12 @@ import string
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from drill.errors import Damaged, DrillError, Refused, Usage
+from drill.errors import Damaged, DrillError, Refused, Unreachable, Usage
 from drill.host import bridges
 from drill.host.clock import HostClock
 from drill.host.files import LocalFiles
@@ -22,14 +24,21 @@ from drill.hypervisor.backup import LibvirtBackups
 from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
 from drill.model.point import CycleRecord, HostPicture, ItemState, ItemStatus, Point, ProtectionOrder
+from drill.model.seed import Seed
 from drill.ports import Backups, Clock, Files, Freezer, Lanes, SourceAgent
 from drill.replication import names
 from drill.replication.cycle import ItemSource, SourcePorts
-from drill.replication.journal import Journal, JournalFile
+from drill.replication.exporting import export
+from drill.replication.journal import Journal, JournalFile, Seeding
 from drill.replication.quiesce import HOURS_MAX, HOURS_MIN
+from drill.replication.seeding import SeedMedium
 from drill.transport.client import receiver_at
 from drill.transport.service import Service
+from drill.wiring import seeding
+from drill.wiring.seeding import Copies
 
+T = TypeVar("T")
+BUSY_SECONDS = 30.0
 CYCLES_KEPT = 64
 RETRY_SECONDS = 30.0
 """A cycle that failed is repeated after this long, or at its interval, whichever is sooner."""
@@ -93,6 +102,16 @@ class Worker:
             witness = witness or self.order.witness
             return self._cycle(witness=witness, application_consistent=application_consistent)
 
+    def seeded(self, work: Callable[[ItemSource, SourcePorts], T]) -> T:
+        """Do something with the item's first copy while no cycle runs; Refused when one does for too long."""
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise Refused(f"item {self.order.item} is being copied", "H2", "wait for the cycle, or unprotect the item")
+        try:
+            return work(self._source, self._ports)
+        finally:
+            self._lock.release()
+            self._wake.set()
+
     def end(self) -> None:
         """Stop, drop our checkpoints, delete the journal."""
         self.stop()
@@ -119,7 +138,7 @@ class Worker:
 
     def _make(self, file: JournalFile, journal: Journal) -> ItemSource:
         world = self._world
-        ports = SourcePorts(
+        self._ports = ports = SourcePorts(
             backups=world.backups,
             freezer=world.freezer,
             link=receiver_at(journal.order.receiver),
@@ -190,6 +209,7 @@ class SourceRole:
         self._host = host
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
+        self._copies = Copies()
 
     def resume(self) -> None:
         """Take up every order that an earlier process was given."""
@@ -221,6 +241,39 @@ class SourceRole:
                 raise Refused(f"item {order.item} is domain {worker.order.domain}", cure="unprotect it first")
             elif worker.order != order:
                 worker.change(order)
+
+    def export_seed(self, order: ProtectionOrder, folder: str) -> Seed:
+        """Write the first copy to a medium; an item that is not replicated yet begins to wait for it."""
+        names.item(order.item)
+        machine = self._world.backups.machine(order.domain)
+        location = seeding.export_location(folder, self._world.files.locate(""), machine)
+        with self._lock:
+            worker = self._workers.get(order.item) or self._begin(order, Seeding(written=False))
+        if worker.order.domain != order.domain:
+            raise Refused(f"item {order.item} is domain {worker.order.domain}", cure="unprotect it first")
+        medium = SeedMedium(location, order.domain, self._copies.begun(order.item))
+
+        def work(source: ItemSource, ports: SourcePorts) -> Seed:
+            return export(source, ports, medium, _known_head(ports, order.item), witness=order.witness)
+
+        try:
+            return worker.seeded(work)
+        finally:
+            self._copies.ended(order.item)
+
+    def cancel_seed(self, item: str) -> None:
+        """The next cycle copies over the network."""
+
+        def work(source: ItemSource, ports: SourcePorts) -> None:
+            del ports
+            if source.journal.seeding is not None:
+                source.save(replace(source.journal, seeding=None, pending=None))
+
+        self._worker(item).seeded(work)
+
+    def seed_progress(self, item: str) -> tuple[int, int]:
+        """How far an export is."""
+        return self._copies.of(item)
 
     def unprotect(self, item: str) -> None:
         """Stop replicating an item and drop our checkpoints; the replica stays."""
@@ -279,19 +332,20 @@ class SourceRole:
         """Whether a TCP connection from here succeeds."""
         return bridges.reach(address, port, timeout_seconds)
 
-    def _begin(self, order: ProtectionOrder) -> None:
+    def _begin(self, order: ProtectionOrder, seeding: Seeding | None = None) -> Worker:
         """A new journal; one that was being ended is replaced, and its checkpoints become litter of the first look."""
         file = JournalFile(self._world.files, order.item)
         with suppress(Damaged):  # nothing is built upon it
             file.load()
-        journal = Journal(order=order)
+        journal = Journal(order=order, seeding=seeding)
         file.save(journal)
-        self._add(file, journal)
+        return self._add(file, journal)
 
-    def _add(self, file: JournalFile, journal: Journal) -> None:
+    def _add(self, file: JournalFile, journal: Journal) -> Worker:
         worker = Worker(self._world, file, journal)
         self._workers[journal.order.item] = worker
         worker.start()
+        return worker
 
     def _worker(self, item: str) -> Worker:
         with self._lock:
@@ -323,13 +377,21 @@ def _check_application_interval(seconds: int) -> None:
         raise Usage(f"application-consistent points every {seconds} s", f"{HOURS_MIN} to {HOURS_MAX} hours, or none")
 
 
+def _known_head(ports: SourcePorts, item: str) -> Point | None:
+    """The receiver's head; none where it cannot be asked, for a seed may be carried to where no network leads yet."""
+    try:
+        return ports.link.head(item)
+    except Unreachable:
+        return None
+
+
 def _nonce() -> str:
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def _state(journal: Journal, last_error: str) -> ItemState:
     if journal.acknowledged is None:
-        return ItemState.ERROR if last_error else ItemState.INITIAL_REPLICATION
+        return ItemState.ERROR if last_error and journal.seeding is None else ItemState.INITIAL_REPLICATION
     if last_error:
         return ItemState.ERROR
     return ItemState.RESYNCHRONIZING if journal.owed else ItemState.REPLICATING

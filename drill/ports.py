@@ -404,11 +404,24 @@ class SourceAgent(Protocol):
         """Stop replicating and drop our checkpoints; the replica stays.  Unknown items are fine."""
         ...
 
-    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
+    def pause(self, item: str) -> None:
+        """End the cycle that is running, and begin none until `resume`; the checkpoint is kept."""
+        ...
+
+    def resume(self, item: str) -> None:
+        """Go on where it stopped; an item that is not paused begins a cycle."""
+        ...
+
+    def resync(self, item: str) -> Point:
+        """Read every disk whole now, whatever window is set, send what differs, and return the sealed point."""
+        ...
+
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False, deep: bool = False) -> Point:
         """Replicate now and return the sealed point; with `witness` each disk is also read whole by a foreign tool.
 
         With `application_consistent` the guest's file systems are frozen for the instant; where they cannot be, the
-        point is crash-consistent and says so.
+        point is crash-consistent and says so.  `deep` reads every disk whole and compares: what a change tracker kept
+        quiet about is in the status, and sent.
         """
         ...
 

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from drill.cli._estate import estate_option, read_estate
+from drill.cli._items import chosen, each, items_argument
 from drill.cli.output import Output, spoken
-from drill.errors import Usage
-from drill.model.point import Point
+from drill.model.point import ItemStatus, Point
 from drill.wiring.controller import Protection, RemoteHosts
 
 
 @click.command()
-@click.argument("items", metavar="[ITEM]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All protected items of the estate.")
+@items_argument
 @click.option("--witness", is_flag=True, help="Also read every disk whole with a foreign tool and seal its SHA-256.")
 @click.option("--app-consistent", is_flag=True, help="Freeze the guests' file systems for the instant.")
+@click.option("--deep", is_flag=True, help="Read every disk whole: find, and send, what a change tracker missed.")
 @estate_option
 @spoken
 def command(
-    out: Output, items: tuple[str, ...], every: bool, witness: bool, app_consistent: bool, estate: Path
+    out: Output, items: tuple[str, ...], every: bool, witness: bool, app_consistent: bool, deep: bool, estate: Path
 ) -> None:
     """Replicate items now and show the recovery points that were sealed."""
     known = read_estate(estate)
-    names = tuple(known.items) if every else items
-    if not names:
-        raise Usage(problem="nothing to replicate", cure="name items, or give --all")
     protection = Protection(known, RemoteHosts(known))
 
     def replicate(name: str) -> Point:
-        source = protection.hosts.source(known.items[protection.item_named(name)].source_host)
-        point = source.cycle(protection.identity(name), witness=witness, application_consistent=app_consistent)
+        source, identity = protection.source(name), protection.identity(name)
+        point = source.cycle(identity, witness=witness, application_consistent=app_consistent, deep=deep)
         if app_consistent and not point.application_consistent:
-            reasons[name] = source.status(protection.identity(name)).application_reason
+            reasons[name] = source.status(identity).application_reason
+        if deep:
+            checked[name] = _checked(source.status(identity), point)
         return point
 
     reasons: dict[str, str] = {}
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        points = dict(zip(names, pool.map(replicate, names), strict=True))
-    document = {"points": {name: asdict(point) for name, point in points.items()}, "crash_consistent_because": reasons}
-    out.result(document, *(_line(name, point, reasons.get(name)) for name, point in points.items()))
+    checked: dict[str, dict[str, int]] = {}
+    points = each(chosen(known, items, every=every), replicate)
+    document = {
+        "points": {name: asdict(point) for name, point in points.items()},
+        "crash_consistent_because": reasons,
+        "untracked_pages": checked,
+    }
+    lines = [_line(name, point, reasons.get(name)) for name, point in points.items()]
+    out.result(document, *lines, *(line for name, disks in checked.items() for line in _found(name, disks)))
+
+
+def _checked(status: ItemStatus, point: Point) -> dict[str, int]:
+    """What the deep check that sealed `point` found, by disk; a disk that had no tracker to check is left out."""
+    records = [record for record in status.cycles if record.sequence == point.sequence]
+    disks = records[-1].disks if records else ()
+    return {disk.target: disk.untracked_pages for disk in disks if disk.untracked_pages is not None}
+
+
+def _found(name: str, disks: dict[str, int]) -> list[str]:
+    if not any(disks.values()):
+        return [f"{name}: nothing had changed behind the change tracker's back"]
+    said = "pages had changed untracked, and were sent"
+    return [f"{name} {disk}: {pages} {said}" for disk, pages in disks.items() if pages]
 
 
 def _line(name: str, point: Point, reason: str | None) -> str:

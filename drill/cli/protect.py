@@ -8,25 +8,22 @@ from pathlib import Path
 import click
 
 from drill.cli._estate import estate_option, read_estate
+from drill.cli._items import chosen, items_argument
 from drill.cli.output import Output, spoken
-from drill.errors import Usage
 from drill.wiring.controller import Protection, RemoteHosts, system_clock
 
 WAIT_SECONDS = 600.0
 
 
 @click.command()
-@click.argument("items", metavar="[ITEM]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All protected items of the estate.")
+@items_argument
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the first recovery point.")
 @estate_option
 @spoken
 def command(out: Output, items: tuple[str, ...], every: bool, wait: bool, estate: Path) -> None:
     """Begin to replicate items: a full copy first, then a cycle every interval of their policy."""
     known = read_estate(estate)
-    names = tuple(known.items) if every else items
-    if not names:
-        raise Usage(problem="nothing to protect", cure="name items, or give --all")
+    names = chosen(known, items, every=every)
     protection, clock = Protection(known, RemoteHosts(known)), system_clock()
     identities = {}
     for name in names:

@@ -10,7 +10,6 @@ import click
 from drill.cli._estate import estate_option, read_estate
 from drill.cli.output import Output, spoken
 from drill.model.point import ItemStatus
-from drill.replication.quiesce import ALARM_FAILURES
 from drill.wiring.controller import Protection, RemoteHosts, system_clock
 
 
@@ -18,7 +17,7 @@ from drill.wiring.controller import Protection, RemoteHosts, system_clock
 @estate_option
 @spoken
 def command(out: Output, estate: Path) -> None:
-    """Show state, last point and last error of every item that the estate's agents replicate."""
+    """Show state, health, progress and last point of every item that the estate's agents replicate."""
     known = read_estate(estate)
     protection, now_us = Protection(known, RemoteHosts(known)), system_clock().now_us()
     hosts = sorted({one.source_host for one in known.items.values()})
@@ -30,7 +29,8 @@ def command(out: Output, estate: Path) -> None:
 def _line(status: ItemStatus, now_us: int) -> str:
     point = status.last_point
     age = f"last point {(now_us - point.begun_us) / 1e6:.0f} s ago" if point else "no point yet"
-    trouble = f"; {status.last_error}" if status.last_error else ""
-    if status.application_failures >= ALARM_FAILURES:
-        trouble += f"; no application-consistent point: {status.application_reason}"
-    return f"{status.domain}: {status.state.value}, {status.acknowledged_sequence} points, {age}{trouble}"
+    done = status.progress
+    share = f", {100 * done.bytes_done // max(1, done.bytes_total)} % of {done.bytes_total} bytes read" if done else ""
+    trouble = "".join(f"; {reason}" for reason in status.health.reasons)
+    known = f"{status.state.value}{share}, {status.health.level.value}"
+    return f"{status.domain}: {known}, {status.acknowledged_sequence} points, {age}{trouble}"

@@ -54,6 +54,7 @@ class _Resolver:
                 copy_frequency_seconds=one.copy_frequency_seconds,
                 witness=one.witness,
                 application_consistent_hours=one.application_consistent_hours,
+                resync_window="" if one.resync_window == "at once" else one.resync_window,
             )
             for one in self.section.policies
         }

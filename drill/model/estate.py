@@ -38,13 +38,15 @@ class Size:
 class Policy:
     """A replication policy (spec E).  With `witness` each cycle is also read whole by a foreign tool.
 
-    `application_consistent_hours` is how far application-consistent points lie apart, 0 for none (spec E6).
+    `application_consistent_hours` is how far application-consistent points lie apart, 0 for none (spec E6).  A resync
+    waits for `resync_window`, `HH:MM-HH:MM` in the source host's local time (spec S1); empty means at once.
     """
 
     name: str
     copy_frequency_seconds: int
     witness: bool
     application_consistent_hours: int = 0
+    resync_window: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

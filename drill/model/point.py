@@ -45,14 +45,51 @@ class Point:
 
 
 class ItemState(StrEnum):
-    """States of a protected item (spec S4), as far as the source agent drives them."""
+    """States of a protected item (spec S4).  The source agent drives those up to ERROR; an item that it does not know
+    is DISABLED."""
 
     DISABLED = "disabled"
+    READY_FOR_INITIAL_REPLICATION = "ready for initial replication"
     INITIAL_REPLICATION = "initial replication in progress"
     REPLICATING = "replicating"
     SUSPENDED = "suspended"
+    WAITING_FOR_RESYNC = "waiting for start of resync"
     RESYNCHRONIZING = "resynchronizing"
+    RESYNC_SUSPENDED = "resync suspended"
     ERROR = "error"
+    WAITING_FOR_INITIAL_REPLICATION = "waiting for initial replication"
+    PREPARED_FOR_FAILOVER = "prepared for failover"
+    FAILED_OVER_WAITING = "failed over waiting completion"
+    FAILED_OVER = "failed over"
+    RECOVERY = "recovery in progress"
+    FAILBACK = "failback in progress"
+    FAILBACK_COMPLETE = "failback complete"
+
+
+class Mode(StrEnum):
+    """What an item is on a host (spec S4)."""
+
+    NONE = "none"
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    TEST_REPLICA = "test replica"
+    EXTENDED_REPLICA = "extended replica"
+
+
+class Health(StrEnum):
+    """How well an item is (spec S3)."""
+
+    NORMAL = "normal"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemHealth:
+    """Health, and every reason why it is not better, the worst first."""
+
+    level: Health
+    reasons: tuple[str, ...] = ()
 
 
 class Way(StrEnum):
@@ -109,9 +146,10 @@ class CycleRecord:
 class ItemStatus:
     """What the source agent observes of one item; `last_error` is empty when the last cycle went well.
 
-    `cycles` are the newest ones since the agent started, oldest first; `missed_cycles` counts those that were due
-    while another was running.  `application_failures` counts application-consistent points in a row that became
-    crash-consistent ones, and `application_reason` says why the last of them did.
+    `cycles` are the newest ones since the agent started, oldest first; `missed_cycles` counts the intervals of the last
+    hour in which none was shipped (spec S3).  `progress` is that of a cycle that is running.  `application_failures`
+    counts application-consistent points in a row that became crash-consistent ones, and `application_reason` says why
+    the last of them did.
     """
 
     item: str
@@ -125,6 +163,8 @@ class ItemStatus:
     missed_cycles: int = 0
     application_failures: int = 0
     application_reason: str = ""
+    health: ItemHealth = ItemHealth(level=Health.NORMAL)
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,19 @@ class SourceClient:
         """Stop replicating."""
         self._client.call("unprotect", type(None), seconds=LONG_SECONDS, item=item)
 
-    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
+    def pause(self, item: str) -> None:
+        """Begin no cycle until `resume`."""
+        self._client.call("pause", type(None), seconds=LONG_SECONDS, item=item)
+
+    def resume(self, item: str) -> None:
+        """Go on where it stopped."""
+        self._client.call("resume", type(None), seconds=LONG_SECONDS, item=item)
+
+    def resync(self, item: str) -> Point:
+        """Read every disk whole and compare, now."""
+        return self._client.call("resync", Point, seconds=LONG_SECONDS, item=item)
+
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False, deep: bool = False) -> Point:
         """Replicate now."""
         return self._client.call(
             "cycle",
@@ -122,6 +134,7 @@ class SourceClient:
             item=item,
             witness=witness,
             application_consistent=application_consistent,
+            deep=deep,
         )
 
     def export_seed(self, order: ProtectionOrder, folder: str) -> Seed:

@@ -28,7 +28,7 @@ from drill.model.seed import Seed
 from drill.orchestration.actions import Actions
 from drill.orchestration.durable import DurableRuns
 from drill.orchestration.perform import Performer
-from drill.ports import Clock, Recorder, StepJournal
+from drill.ports import Clock, Recorder, SourceAgent, StepJournal
 from drill.transport.client import ReceiverClient, SourceClient
 
 FAILOVER_TEST = "failover_test"
@@ -186,6 +186,7 @@ class Protection:
             interval_seconds=policy.copy_frequency_seconds,
             witness=policy.witness,
             application_consistent_every_seconds=policy.application_consistent_hours * 3600,
+            resync_window=policy.resync_window,
         )
 
     def export_seed(self, name: str, folder: str, tell: Tell) -> Seed:
@@ -207,6 +208,10 @@ class Protection:
         """Let an item's first copy go over the network after all."""
         identity = self.identity(name)
         self.hosts.source(self.estate.items[name].source_host).cancel_seed(identity)
+
+    def source(self, name: str) -> SourceAgent:
+        """The source agent of an item's host."""
+        return self.hosts.source(self.estate.items[self.item_named(name)].source_host)
 
     def status(self, name: str, identity: str) -> ItemStatus:
         """What the source agent observes of an item."""

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 import platform
-import secrets
-import string
 import threading
-import time
-from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
 
-from drill.errors import Damaged, DrillError, Refused, Unreachable, Usage
+from drill.core import retries
+from drill.errors import Damaged, Refused, Unreachable, Usage
 from drill.host import bridges
 from drill.host.clock import HostClock
 from drill.host.files import LocalFiles
@@ -23,9 +18,9 @@ from drill.hypervisor import picture
 from drill.hypervisor.backup import LibvirtBackups
 from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
-from drill.model.point import CycleRecord, HostPicture, ItemState, ItemStatus, Point, ProtectionOrder
+from drill.model.point import HostPicture, ItemStatus, Point, ProtectionOrder
 from drill.model.seed import Seed
-from drill.ports import Backups, Clock, Files, Freezer, Lanes, SourceAgent
+from drill.ports import SourceAgent
 from drill.replication import names
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.exporting import export
@@ -35,169 +30,10 @@ from drill.replication.seeding import SeedMedium
 from drill.transport.client import receiver_at
 from drill.transport.service import Service
 from drill.wiring import seeding
+from drill.wiring.item import SourceWorld, Worker
 from drill.wiring.seeding import Copies
 
-T = TypeVar("T")
-BUSY_SECONDS = 30.0
-CYCLES_KEPT = 64
-RETRY_SECONDS = 30.0
-"""A cycle that failed is repeated after this long, or at its interval, whichever is sooner."""
 log = logging.getLogger("drill.agent.source")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceWorld:
-    """The ports all items share."""
-
-    backups: Backups
-    freezer: Freezer
-    files: Files
-    clock: Clock
-    lanes: Lanes
-
-
-class Worker:
-    """One item: its cycles run in a thread of its own, and no error ever ends that thread."""
-
-    def __init__(self, world: SourceWorld, file: JournalFile, journal: Journal) -> None:
-        self._world = world
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._wake = threading.Event()
-        self._cycles: deque[CycleRecord] = deque(maxlen=CYCLES_KEPT)
-        self._missed = 0
-        self._last_error = ""
-        self._source = self._make(file, journal)
-        self._file = file
-        self._thread = threading.Thread(target=self._run, name=f"item {journal.order.item}", daemon=True)
-
-    @property
-    def order(self) -> ProtectionOrder:
-        """What is replicated."""
-        return self._source.journal.order
-
-    def start(self) -> None:
-        """Begin with a cycle at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Return when no cycle is running and none will begin."""
-        self._stopped = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def change(self, order: ProtectionOrder) -> None:
-        """Go on under another receiver or interval."""
-        with self._lock:
-            self._source.save(replace(self._source.journal, order=order))
-            self._source = self._make(self._file, self._source.journal)
-        self._wake.set()
-
-    def cycle(self, *, witness: bool, application_consistent: bool) -> Point:
-        """One cycle now, after the one that may be running."""
-        with self._lock:
-            if self._stopped:
-                raise Refused(f"item {self.order.item} is no longer protected")
-            witness = witness or self.order.witness
-            return self._cycle(witness=witness, application_consistent=application_consistent)
-
-    def seeded(self, work: Callable[[ItemSource, SourcePorts], T]) -> T:
-        """Do something with the item's first copy while no cycle runs; Refused when one does for too long."""
-        if not self._lock.acquire(timeout=BUSY_SECONDS):
-            raise Refused(f"item {self.order.item} is being copied", "H2", "wait for the cycle, or unprotect the item")
-        try:
-            return work(self._source, self._ports)
-        finally:
-            self._lock.release()
-            self._wake.set()
-
-    def end(self) -> None:
-        """Stop, drop our checkpoints, delete the journal."""
-        self.stop()
-        with self._lock:
-            self._source.end()
-
-    def status(self) -> ItemStatus:
-        """What is observed now; does not wait for a running cycle."""
-        journal = self._source.journal
-        known = journal.acknowledged
-        return ItemStatus(
-            item=journal.order.item,
-            domain=journal.order.domain,
-            state=_state(journal, self._last_error),
-            epoch=known.point.epoch if known else "",
-            acknowledged_sequence=known.point.sequence if known else 0,
-            last_point=known.point if known else None,
-            last_error=self._last_error,
-            cycles=tuple(self._cycles),
-            missed_cycles=self._missed,
-            application_failures=self._source.interval.failures,
-            application_reason=self._source.interval.reason,
-        )
-
-    def _make(self, file: JournalFile, journal: Journal) -> ItemSource:
-        world = self._world
-        self._ports = ports = SourcePorts(
-            backups=world.backups,
-            freezer=world.freezer,
-            link=receiver_at(journal.order.receiver),
-            files=world.files,
-            clock=world.clock,
-            lanes=world.lanes,
-            nonce=_nonce,
-        )
-        return ItemSource(ports, file, journal)
-
-    def _run(self) -> None:
-        due = time.monotonic()
-        while not self._stopped:
-            if self._wake.wait(max(0.0, due - time.monotonic())):
-                self._wake.clear()
-                due = min(due, time.monotonic() + self.order.interval_seconds)
-                continue
-            if not self._lock.acquire(blocking=False):
-                self._missed += 1
-            else:
-                try:
-                    if not self._went_well():
-                        due = min(due, time.monotonic() - self.order.interval_seconds + RETRY_SECONDS)
-                finally:
-                    self._lock.release()
-            due += self.order.interval_seconds
-            while due < time.monotonic():
-                self._missed += 1
-                due += self.order.interval_seconds
-
-    def _went_well(self) -> bool:
-        """One cycle; whatever it raises is said in the log and in the status."""
-        try:
-            self._cycle(witness=self.order.witness, application_consistent=False)
-        except DrillError as error:
-            log.warning("cycle failed: item=%s error=%s message=%s", self.order.item, error.id, error)
-        except Exception:
-            log.exception("cycle failed unexpectedly: item=%s", self.order.item)
-        return not self._last_error
-
-    def _cycle(self, *, witness: bool, application_consistent: bool) -> Point:
-        try:
-            point, record = self._source.cycle(witness=witness, application_consistent=application_consistent)
-        except Exception as error:
-            self._last_error = str(error) if isinstance(error, DrillError) else f"{type(error).__name__}: {error}"
-            raise
-        self._last_error = ""
-        self._cycles.append(record)
-        log.info(
-            "point sealed: item=%s epoch=%s sequence=%d sent_bytes=%d seconds=%.3f",
-            point.item,
-            point.epoch,
-            point.sequence,
-            point.sent_bytes,
-            record.total_seconds,
-        )
-        if alarm := self._source.interval.alarm:
-            log.warning("no application-consistent point: item=%s reason=%s", point.item, alarm)
-        return point
 
 
 class SourceRole:
@@ -211,7 +47,7 @@ class SourceRole:
         self._workers: dict[str, Worker] = {}
         self._copies = Copies()
 
-    def resume(self) -> None:
+    def take_up(self) -> None:
         """Take up every order that an earlier process was given."""
         for item in self._world.files.list(""):
             if item.startswith("."):
@@ -231,6 +67,8 @@ class SourceRole:
         if order.interval_seconds < 1:
             raise Usage(f"an interval of {order.interval_seconds} s", "30, 300 or 900 seconds are usual")
         _check_application_interval(order.application_consistent_every_seconds)
+        if order.resync_window:
+            retries.minutes(order.resync_window)
         receiver_at(order.receiver)
         self._world.backups.machine(order.domain)
         with self._lock:
@@ -239,8 +77,12 @@ class SourceRole:
                 self._begin(order)
             elif worker.order.domain != order.domain:
                 raise Refused(f"item {order.item} is domain {worker.order.domain}", cure="unprotect it first")
+            elif order.term < worker.order.term:
+                raise Refused(f"term {order.term}, item {order.item} is in term {worker.order.term}", "I29")
             elif worker.order != order:
                 worker.change(order)
+            else:
+                worker.nudge()
 
     def export_seed(self, order: ProtectionOrder, folder: str) -> Seed:
         """Write the first copy to a medium; an item that is not replicated yet begins to wait for it."""
@@ -288,9 +130,22 @@ class SourceRole:
             worker = Worker(self._world, file, journal)
         worker.end()
 
-    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False) -> Point:
+    def cycle(self, item: str, *, witness: bool, application_consistent: bool = False, deep: bool = False) -> Point:
         """Replicate now."""
-        return self._worker(item).cycle(witness=witness, application_consistent=application_consistent)
+        worker = self._worker(item)
+        return worker.cycle(witness=witness, application_consistent=application_consistent, deep=deep)
+
+    def pause(self, item: str) -> None:
+        """Begin no cycle until `resume`."""
+        self._worker(item).pause()
+
+    def resume(self, item: str) -> None:
+        """Go on where it stopped."""
+        self._worker(item).resume()
+
+    def resync(self, item: str) -> Point:
+        """Read every disk whole and compare, now."""
+        return self._worker(item).resync()
 
     def status(self, item: str) -> ItemStatus:
         """What is observed now."""
@@ -366,7 +221,7 @@ def source_service(state_folder: str, uri: str, host: str) -> Service:
         lanes=ThreadLanes(6, 10),
     )
     role = SourceRole(world, connection, host)
-    role.resume()
+    role.take_up()
     agent: SourceAgent = role
     return Service("source", (SourceAgent,), agent)
 
@@ -383,15 +238,3 @@ def _known_head(ports: SourcePorts, item: str) -> Point | None:
         return ports.link.head(item)
     except Unreachable:
         return None
-
-
-def _nonce() -> str:
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-
-
-def _state(journal: Journal, last_error: str) -> ItemState:
-    if journal.acknowledged is None:
-        return ItemState.ERROR if last_error and journal.seeding is None else ItemState.INITIAL_REPLICATION
-    if last_error:
-        return ItemState.ERROR
-    return ItemState.RESYNCHRONIZING if journal.owed else ItemState.REPLICATING

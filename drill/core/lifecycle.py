@@ -17,8 +17,9 @@ NOTHING_SHIPPED_SECONDS = 3600.0
 class ItemFacts:
     """What the source observes of an item.
 
-    `has_point`: the receiver acknowledged one; `is_seeding`: its first one is carried on a medium.  `resync` says why a disk must be resynchronised, empty when none must.
-    `error` is what the last cycle ended in, empty when it went well; `is_final`: trying again cannot help.
+    `has_point`: the receiver acknowledged one; `is_seeding`: its first one is carried on a medium.  `resync` says why a
+    disk must be resynchronised, empty when none must.  `error` is what the last cycle ended in, empty when it went
+    well; `is_final`: trying again cannot help.
     `seconds_since_shipped` counts from the newest acknowledged cycle, or from the order while there is none.
     `untracked_pages`: pages that the last deep check found changed behind the tracker's back.
     """

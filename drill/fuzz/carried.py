@@ -11,6 +11,7 @@ from drill.sim.content import PAGE
 _PROLOGUE_BYTES = 12
 _RECORD = struct.Struct("<BBHIII32x")
 _EXTENT = struct.Struct("<QQB")
+_LEAF_BYTES = 16
 _HEADER, _FRAME = 1, 2
 
 
@@ -24,7 +25,9 @@ def data_pages(log: bytes) -> Mapping[int, set[int]]:
         if kind == _FRAME:
             for offset, length, is_zero in _EXTENT.iter_unpack(log[at : at + count * _EXTENT.size]):
                 if not is_zero:
-                    found[disk].update(range(offset // PAGE, -(-(offset + length) // PAGE)))
+                    pages = range(offset // PAGE, -(-(offset + length) // PAGE))
+                    found[disk].update(pages)
+                    at += len(pages) * _LEAF_BYTES
             at += count * _EXTENT.size
         elif kind != _HEADER:
             return found

@@ -15,7 +15,8 @@ from drill.fuzz.world import ITEM, outcome_of
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
-from drill.replication.cyclelog import LogWriter, Piece, pack
+from drill.replication.cyclelog import LogWriter
+from drill.replication.frame import Piece, pack
 from drill.replication.manifest import SealedPoint
 from drill.replication.pages import leaves
 from drill.sim.content import PAGE

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ from pathlib import Path
 from drill.errors import BadInput
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_BLOCK_BYTES = 4096
+_BYPASS_BYTES = 1 << 18
+_BOUNCE_BYTES = 1 << 20
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,11 +26,18 @@ class LocalFiles:
 
     No path leaves the folder: absolute ones and those with an empty, `.` or `..` part are refused, and a link is never
     followed by its last part.
+
+    Long writes at page boundaries bypass the page cache where the file system lets them.  A full copy would push all
+    else out of it, and leave the whole way to the disk to the sync at its end (1 GiB: 0.40 s and then 0.48 s of sync,
+    0.2 s of processor and ten times that while the hypervisor has to find the memory; past the cache 0.7 s, 0.0 s and
+    0.08 s).
     """
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root).absolute()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._bypasses = True
+        self._bounce = threading.local()
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes from `offset`; short only at the end of the file."""
@@ -39,8 +51,17 @@ class LocalFiles:
 
     def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`."""
+        view = memoryview(data)
+        if self._bypasses and len(view) >= _BYPASS_BYTES and not (offset | len(view)) % _BLOCK_BYTES:
+            try:
+                self._write_past_cache(path, offset, view)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._bypasses = False  # tmpfs, or blocks larger than ours
+            else:
+                return
         with self._opened(path, os.O_WRONLY | os.O_CREAT) as file:
-            view = memoryview(data)
             while view:
                 done = os.pwrite(file, view, offset)
                 offset, view = offset + done, view[done:]
@@ -117,6 +138,21 @@ class LocalFiles:
             yield file
         finally:
             os.close(file)
+
+    def _write_past_cache(self, path: str, offset: int, view: memoryview) -> None:
+        """Write whole blocks straight to the disk, from memory that is aligned as that demands."""
+        bounce = getattr(self._bounce, "memory", None)
+        if bounce is None:
+            bounce = self._bounce.memory = mmap.mmap(-1, _BOUNCE_BYTES)
+        with self._opened(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as file, memoryview(bounce) as aligned:
+            while view:
+                count = min(len(view), _BOUNCE_BYTES)
+                aligned[:count] = view[:count]
+                done = os.pwrite(file, aligned[:count], offset)
+                done -= done % _BLOCK_BYTES
+                if not done:
+                    raise OSError(errno.EIO, "a direct write made no progress", path)
+                offset, view = offset + done, view[done:]
 
     def _write_zeros(self, path: str, offset: int, length: int) -> None:
         block = bytes(1 << 20)

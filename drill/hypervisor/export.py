@@ -29,7 +29,9 @@ from drill.errors import Failed, Unknown, Unsupported
 from drill.model.extent import Extent
 from drill.replication.extents import Run, covered, overlap
 
-REQUEST_BYTES = 1 << 20
+REQUEST_BYTES = 1 << 18
+"""QEMU takes memory for each request and gives it back: 0.20 s of processor per GiB at 256 KiB, 0.65 s at 1 MiB."""
+READ_BYTES = 1 << 20
 WINDOW_BYTES = 2 << 30
 SILENCE_SECONDS = 60
 """A guest's disk that gives no byte for this long is as good as gone; the cycle is given up and retried."""
@@ -83,13 +85,16 @@ class Export:
         line = self._line()
         line.since = time.monotonic()
         try:
-            data = line.handle.pread(length, offset)
+            parts = [
+                line.handle.pread(min(REQUEST_BYTES, offset + length - at), at)
+                for at in range(offset, offset + length, REQUEST_BYTES)
+            ]
         except nbd.Error as error:
             raise Failed(f"reading {self._name}", str(error)) from error
         finally:
             line.since = None
         self._idle.put(line)
-        return memoryview(data)
+        return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def witness(self) -> str:
         """SHA-256 (hex) of the whole export as nbdcopy reads it."""
@@ -170,7 +175,7 @@ def sha256_of(source: Sequence[str], size_bytes: int, action: str) -> str:
         try:
             if process.stdout is None or process.stderr is None:
                 raise RuntimeError("pipes were asked for")
-            while data := process.stdout.read(REQUEST_BYTES):
+            while data := process.stdout.read(READ_BYTES):
                 hasher.update(data)
                 count += len(data)
             complaint = process.stderr.read(4096).decode(errors="replace").strip()

@@ -11,9 +11,10 @@ from drill.model.cycle import LogHeader
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
 from drill.ports import BackupJob, Files, Lanes
-from drill.replication.cyclelog import CONTENT_MAX, EXTENTS_MAX, Frame, Packed, Piece, pack, piece, trim
 from drill.replication.digests import PageDigests, Staging, without_known_zeros
 from drill.replication.extents import PAGE_BYTES, grouped, page_aligned
+from drill.replication.frame import CONTENT_MAX, EXTENTS_MAX, Frame, Packed, Piece, pack, piece, trim
+from drill.replication.pace import Pace
 
 TRIM_ZERO_MAX = 64 << 20
 """A longer run of zeros is sent without looking whether it was zeros before: its leaves would fill the memory."""
@@ -44,8 +45,9 @@ class FrameSink(Protocol):
 class Carrier:
     """What one cycle carries: frames into the log, leaves into the staged digests, sums for the record."""
 
-    def __init__(self, files: Files, lanes: Lanes, header: LogHeader, tag: str) -> None:
+    def __init__(self, files: Files, lanes: Lanes, header: LogHeader, tag: str, pace: Pace) -> None:
         self.header = header
+        self._pace = pace
         self.data_bytes = 0  # what the tracker says, before it is trimmed
         self.zero_bytes = 0
         self._stored_in_a_row = 0
@@ -111,7 +113,7 @@ class Carrier:
                         self.zero_bytes += extent.length
                 count += 1
                 hopeless = self._stored_in_a_row >= HOPELESS_FRAMES and count % HOPELESS_FRAMES
-                yield _Group(index, extents, compress=not hopeless)
+                yield _Group(index, extents, compress=self._pace.compresses and not hopeless)
 
     def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
         """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.

@@ -28,6 +28,7 @@ from drill.replication.continuity import Adopt, Await, Continue, DiskWay, Eviden
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
+from drill.replication.pace import Pace
 from drill.replication.quiesce import Interval, Quiet
 from drill.replication.watched import TrackerCheck, WatchedJob
 
@@ -80,6 +81,7 @@ class ItemSource:
         self._ways: tuple[DiskWay, ...] = ()
         self._watched: WatchedJob | None = None
         self._stop_asked = False
+        self._pace = Pace(ports.clock)
         self._interval = Interval()
 
     @property
@@ -185,7 +187,7 @@ class ItemSource:
                 raise Failed("the cycle", f"an image of {domain} was closed while it began")
             header = self._header(place, machine, job, quiet)
             watched = self._watched = WatchedJob(job, self._ways, lambda: self._stop_asked)
-            carried = Carrier(ports.files, ports.lanes, header, checkpoint)
+            carried = Carrier(ports.files, ports.lanes, header, checkpoint, self._pace)
             point, untracked = self._send(watched, carried, checkpoint, lineage, witness=wish.witness)
         finally:
             job.end()
@@ -355,7 +357,7 @@ class ItemSource:
         Returns the point, and of the disks that were checked how many pages had changed behind the tracker's back.
         """
         with self._ports.link.send(carried.header) as stream:
-            writer = LogWriter(stream.write, carried.header)
+            writer = LogWriter(self._pace.timed(stream.write), carried.header)
             check = TrackerCheck(job, carried.header, self._digests, writer)
             carried.carry(job, check if job.checked else writer)
             seals = carried.seals(job, witness=witness)

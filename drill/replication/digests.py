@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from drill.errors import Damaged
 from drill.model.extent import Extent, ExtentKind
 from drill.ports import Files
-from drill.replication.cyclelog import Frame
 from drill.replication.extents import PAGE_BYTES, coalesce
+from drill.replication.frame import Frame
 from drill.replication.pages import (
     CHUNK_DIGEST_BYTES,
     CHUNK_TABLE_BYTES,

@@ -21,6 +21,7 @@ from drill.replication.continuity import NewEpoch
 from drill.replication.cycle import PREFIX, ItemSource, SourcePorts
 from drill.replication.cyclelog import LogWriter
 from drill.replication.journal import Pending, Seeding
+from drill.replication.pace import Pace
 from drill.replication.seeding import SeedMedium
 
 
@@ -90,7 +91,8 @@ class _Export:
         self, header: LogHeader, job: BackupJob, checkpoint: str, lineage: Mapping[str, str], *, witness: bool
     ) -> Seed:
         """What is pending is durable before the log's last bytes are written: a complete log is one we know of."""
-        carried = Carrier(self._ports.files, self._ports.lanes, header, checkpoint)
+        pace = Pace(self._ports.clock)  # nothing is timed: what goes onto a medium is compressed
+        carried = Carrier(self._ports.files, self._ports.lanes, header, checkpoint, pace)
         with self._medium.send(header) as stream:
             writer = LogWriter(stream.write, header)
             carried.carry(job, writer)

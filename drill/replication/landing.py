@@ -13,8 +13,9 @@ from typing import Protocol
 from drill.errors import BadInput, Damaged, ResyncNeeded
 from drill.model.cycle import LogDisk, LogHeader
 from drill.ports import Files, Lanes
-from drill.replication.cyclelog import Frame, LogReader, Order, unpack
+from drill.replication.cyclelog import LogReader, Order
 from drill.replication.digests import Staging
+from drill.replication.frame import Frame, Packed, check, unpack
 from drill.replication.manifest import DIGESTS, SealedPoint, StoredDisk, page_digests, tag
 from drill.replication.qcow2 import OverlayWriter
 
@@ -23,10 +24,14 @@ _SPOOL_BYTES = 1 << 20
 
 
 class DiskWriter(Protocol):
-    """A disk of the new point."""
+    """A disk of the new point.  Every frame is given to `place`, then to `add`."""
+
+    def place(self, frame: Frame) -> None:
+        """Write what of a frame can be written in any order, also from several lanes at once, before it is accepted."""
+        ...
 
     def add(self, frame: Frame) -> None:
-        """Write a frame; frames of a disk come in ascending order."""
+        """Write the rest of it; frames of a disk come in ascending order."""
         ...
 
     def finish(self) -> None:
@@ -35,19 +40,25 @@ class DiskWriter(Protocol):
 
 
 class BaseWriter:
-    """A full copy: a raw file in which whatever is zero stays a hole."""
+    """A full copy: a raw file in which whatever is zero stays a hole.  It is worth nothing before it is sealed."""
 
     def __init__(self, files: Files, path: str, size_bytes: int) -> None:
         self._files = files
         self._path = path
+        self._size = size_bytes
         files.truncate(path, 0)
         files.truncate(path, size_bytes)
 
-    def add(self, frame: Frame) -> None:
-        """Write the data of a frame."""
+    def place(self, frame: Frame) -> None:
+        """Write the data of a frame, none of it beyond the disk."""
         for piece in frame.pieces:
+            if piece.extent.end > self._size:
+                raise BadInput("cycle log", f"{piece.extent} reaches beyond the disk's {self._size} bytes")
             if piece.leaves:
                 self._files.write(self._path, piece.extent.offset, piece.data)
+
+    def add(self, frame: Frame) -> None:
+        """Nothing is left to do."""
 
     def finish(self) -> None:
         """Make it durable."""
@@ -93,7 +104,7 @@ class Landing:
         """Write the log to a file, check it whole, make it durable; returns where to read it from."""
         self._files.truncate(self.log_path, 0)
         spool = _Spool(self._files, self.log_path, source)
-        for _ in self.reader(spool.take).frames():
+        for _ in self._lanes.ordered(check, self.reader(spool.take).frames()):
             pass
         spool.flush()
         self._files.sync(self.log_path)
@@ -105,7 +116,13 @@ class Landing:
         writers = [self._writer(disk, stored) for disk, stored in zip(self._header.disks, self.disks, strict=True)]
         stagings = [self._staging(disk) for disk in self._header.disks]
         order = Order(self._header)
-        for frame in self._lanes.ordered(unpack, reader.frames()):
+
+        def placed(packed: Packed) -> Frame:
+            frame = unpack(packed)
+            writers[frame.index].place(frame)
+            return frame
+
+        for frame in self._lanes.ordered(placed, reader.frames()):
             order.check(frame)
             writers[frame.index].add(frame)
             self._stage(stagings[frame.index], frame)

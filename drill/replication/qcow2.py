@@ -23,8 +23,8 @@ from blake3 import blake3
 
 from drill.errors import Usage
 from drill.ports import Files
-from drill.replication.cyclelog import Frame
 from drill.replication.extents import PAGE_BYTES
+from drill.replication.frame import Frame
 
 CLUSTER_BYTES = 1 << 16
 SUBCLUSTER_BYTES = CLUSTER_BYTES // 32
@@ -60,6 +60,9 @@ class OverlayWriter:
         self._cluster = -1
         self._at = self._allocated = self._zeroed = 0
         files.truncate(path, 0)
+
+    def place(self, frame: Frame) -> None:
+        """Nothing: where a cluster goes follows from those before it."""
 
     def add(self, frame: Frame) -> None:
         """Write the pieces of a frame; pieces of one disk come in ascending order."""

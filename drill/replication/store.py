@@ -25,6 +25,7 @@ from drill.ports import Clock, Files, Lanes
 from drill.replication import manifest, names
 from drill.replication.comparing import HeadDigests
 from drill.replication.cyclelog import LogReader, check_header
+from drill.replication.frame import check
 from drill.replication.landing import Landing, Source
 from drill.replication.manifest import DIGESTS, Manifest, Manifests, SealedPoint, names_in, page_digests
 from drill.replication.upkeep import Upkeep
@@ -273,8 +274,8 @@ class Store:
 
 
 def _again(reader: LogReader, head: SealedPoint | None) -> Point:
-    for _ in reader.frames():
-        pass
+    for packed in reader.frames():
+        check(packed)
     if head is None or reader.log_digest != head.point.log_digest:
         raise Refused(f"sequence {reader.header.sequence} is sealed already, with another content", "I9")
     return head.point

@@ -16,9 +16,10 @@ from drill.model.extent import Extent, ExtentKind
 from drill.model.point import Progress, Way
 from drill.ports import BackupJob
 from drill.replication.continuity import DiskWay
-from drill.replication.cyclelog import LogWriter, Packed, Piece
+from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import CHUNK_BYTES, PageDigests
 from drill.replication.extents import PAGE_BYTES, page_aligned
+from drill.replication.frame import Packed, Piece
 from drill.replication.pages import LEAF_BYTES, ZERO_LEAF
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from drill.errors import Unsupported
+from drill.host.memory import keep_freed_buffers
 from drill.transport import dial
 from drill.transport.service import Service
 from drill.wiring.receiving import claim, receiver_role, receiver_service
@@ -35,6 +36,7 @@ def run_receiver(listen: str, store: str, runs: str = RUNS) -> None:
 
 
 def _serve(listen: str, service: Service) -> None:
+    keep_freed_buffers()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         listener = dial.listen(*dial.address(listen))

@@ -218,7 +218,7 @@ def source_service(state_folder: str, uri: str, host: str) -> Service:
         freezer=LibvirtFreezer(connection),
         files=LocalFiles(state_folder),
         clock=clock,
-        lanes=ThreadLanes(6, 10),
+        lanes=ThreadLanes(4, 6),
     )
     role = SourceRole(world, connection, host)
     role.take_up()

@@ -29,8 +29,17 @@ class Log:
     def add(self, name: str, data: bytes) -> None:
         self.parts.append((name, data))
 
-    def bytes(self) -> bytes:
+    def whole(self) -> bytes:
         return b"".join(data for _, data in self.parts)
+
+    def digest(self, data: bytes = b"") -> bytes:
+        """BLAKE3 of everything but what the frames' own digests cover; of `data`, when that was spoiled since."""
+        data, at, covered = data or self.whole(), 0, []
+        for name, part in self.parts:
+            if name != "end" and name.rpartition(" ")[2] not in ("table", "leaves", "payload"):
+                covered.append(data[at : at + len(part)])
+            at += len(part)
+        return blake3(b"".join(covered)).digest()
 
     def place(self, name: str) -> int:
         """Where a part begins."""
@@ -110,11 +119,15 @@ def _frame(log: Log, name: str, frame: Recipe, disks: Disks) -> None:
     codec, payload = (1, zstandard.compress(body, 1)) if frame.get("codec") == 1 else (frame.get("codec", 0), body)
     if "payload" in frame:
         payload = _payload(frame["payload"])
-    digest = blake3(struct.pack("<HII", index, len(table), content) + table + _leaves(extents, body)).digest()
+    leaves = _leaves(extents, body)
+    if "content_length" in frame:
+        leaves = bytes(16 * sum(min(length, 1 << 20) // PAGE for _, length, kind in extents if kind == "data"))
     stored = frame.get("stored_length", len(payload))
-    head = (frame.get("kind", 2), codec, index, count, content, stored)
-    log.add(f"{name} record", struct.pack("<BBHIII32s", *head, bytes(32) if frame.get("digest") == "wrong" else digest))
+    fields = struct.pack("<BBHIII", frame.get("kind", 2), codec, index, count, content, stored)
+    digest = blake3(fields + table + leaves + payload).digest()
+    log.add(f"{name} record", fields + (bytes(32) if frame.get("digest") == "wrong" else digest))
     log.add(f"{name} table", table)
+    log.add(f"{name} leaves", leaves)
     log.add(f"{name} payload", payload)
 
 
@@ -157,8 +170,8 @@ def _spoiled(log: Log, recipe: Recipe) -> bytes:
         log.parts[last + 1 : last + 1] = again
     if "without" in recipe:
         log.parts = [(name, data) for name, data in log.parts if not name.startswith(recipe["without"])]
-    data = bytearray(log.bytes())
-    end = blake3(data).digest()
+    data = bytearray(log.whole())
+    end = log.digest()
     log.add("end", end)
     if "flip" in recipe:
         part, bit = recipe["flip"]
@@ -169,7 +182,7 @@ def _spoiled(log: Log, recipe: Recipe) -> bytes:
         if part == "end":
             end = bytes([end[0] ^ 1]) + end[1:]
         elif recipe.get("resealed"):
-            end = blake3(data).digest()
+            end = log.digest(bytes(data))
     data += end + bytes.fromhex(recipe.get("append", ""))
     if "cut" in recipe:
         part, kept = recipe["cut"]

@@ -19,7 +19,9 @@ from drill.model.extent import Extent, ExtentKind
 from drill.model.machine import Machine
 from drill.model.point import DiskSeal
 from drill.replication import cyclelog, pages
-from drill.replication.cyclelog import CONTENT_MAX, Frame, LogReader, LogWriter, Order, Packed, piece, trim, unpack
+from drill.replication import frame as frame_
+from drill.replication.cyclelog import LogReader, LogWriter, Order
+from drill.replication.frame import CONTENT_MAX, Frame, Packed, piece, trim, unpack
 
 D, Z = ExtentKind.DATA, ExtentKind.ZERO
 MACHINE = Machine(name="vm", uuid="u", memory_mib=64, vcpus=1, disks=(), nics=())
@@ -28,7 +30,7 @@ Content = list[tuple[Extent, memoryview]]
 
 
 def pack(index: int, content: Content, *, compress: bool = True) -> Packed:
-    return cyclelog.pack(index, [piece(extent, body) for extent, body in content], compress=compress)
+    return frame_.pack(index, [piece(extent, body) for extent, body in content], compress=compress)
 
 
 def header(*disks: LogDisk, **changes: object) -> LogHeader:
@@ -56,7 +58,7 @@ def written(head: LogHeader, frames: list[Packed]) -> bytes:
     digest = writer.trailer(LogTrailer(disks=seals))
     writer.finish()
     assert writer.sent_bytes == len(out.getvalue())
-    assert digest == blake3(out.getvalue()[:-32]).hexdigest()
+    assert out.getvalue()[-32:].hex() == digest
     return out.getvalue()
 
 
@@ -140,14 +142,67 @@ def test_content_that_was_changed_and_compressed_again_does_not_match_its_frame(
     other = zstandard.ZstdCompressor(level=1).compress(b"ac" * (PAGE // 2))
     head = struct.pack("<BBHIII32s", *struct.unpack("<BBHIII32s", packed.head)[:5], len(other), packed.head[-32:])
     with pytest.raises(Damaged, match="digest"):
-        unpack(Packed(head, packed.table, other, packed.frame))
+        unpack(replace(packed, head=head, payload=other))
+
+
+def sealed(packed: Packed) -> Packed:
+    """The same frame with a digest that is right for what it holds."""
+    fields = bytes(packed.head[:-32])
+    digest: bytes = blake3(b"".join([fields, packed.table, packed.leaves, packed.payload])).digest()
+    return replace(packed, head=fields + digest)
+
+
+def test_a_frame_is_checked_before_it_is_decompressed() -> None:
+    packed = pack(0, [data(0, b"ab" * (PAGE // 2))])
+    with pytest.raises(Damaged, match="does not match its digest"):
+        unpack(replace(packed, payload=b"no zstd at all"))
+
+
+def test_a_page_that_is_not_what_its_leaf_says_is_found_where_the_frame_is_looked_at() -> None:
+    """One page of each frame is recomputed, another in each: sixteen frames with one wrong leaf in four are enough."""
+    found = 0
+    for number in range(16):
+        packed = pack(0, [data(0, random.Random(number).randbytes(4 * PAGE))])
+        wrong = bytes(packed.leaves[:16]) + bytes(16) + bytes(packed.leaves[32:])
+        try:
+            unpack(sealed(replace(packed, leaves=wrong)))
+        except Damaged:
+            found += 1
+    assert 0 < found < 16
+
+
+def test_a_disk_of_one_page_cannot_have_a_wrong_leaf() -> None:
+    packed = pack(0, [data(0, b"x" * PAGE)])
+    with pytest.raises(Damaged, match="another digest"):
+        unpack(sealed(replace(packed, leaves=b"y" * 16)))
+
+
+def test_nothing_is_sent_that_does_not_decompress_to_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = zstandard.ZstdCompressor(level=1)
+
+    class Lies:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def compress(self, data: memoryview) -> bytes:
+            return sound.compress(b"c" * len(data))
+
+    monkeypatch.setattr(zstandard, "ZstdCompressor", Lies)
+    with pytest.raises(RuntimeError, match="does not decompress"):
+        pack(0, [data(0, b"ab" * (PAGE // 2))])
+
+
+def test_a_log_is_named_by_what_it_holds() -> None:
+    """Its digest does not cover the payloads themselves: those of their frames do, and it covers these."""
+    one, other = (written(header(), [pack(0, [data(0, letter * PAGE)])]) for letter in (b"x", b"y"))
+    assert one[-32:] != other[-32:]
 
 
 def test_an_extent_that_was_moved_does_not_match_its_frame() -> None:
     packed = pack(0, [data(0, b"ab" * (PAGE // 2))])
     table = struct.pack("<QQB", PAGE, PAGE, 0)
     with pytest.raises(Damaged, match="digest"):
-        unpack(Packed(packed.head, table, packed.payload, packed.frame))
+        unpack(replace(packed, table=table))
 
 
 def test_a_log_whose_last_digest_is_wrong_is_damaged() -> None:
@@ -162,7 +217,7 @@ def test_a_payload_that_claims_to_hold_gigabytes_takes_no_memory() -> None:
     packed = pack(0, [data(0, b"ab" * (PAGE // 2))])
     head = struct.pack("<BBHIII32s", 2, 1, 0, 1, PAGE, len(bomb), packed.head[-32:])
     with pytest.raises(DrillError):
-        unpack(Packed(head, packed.table, bomb, packed.frame))
+        unpack(sealed(replace(packed, head=head, payload=bomb)))
 
 
 def record(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from drill.errors import Damaged
 from drill.model.extent import Extent, ExtentKind
 from drill.replication import pages
-from drill.replication.cyclelog import Frame, Piece
 from drill.replication.digests import PageDigests, Staging
+from drill.replication.frame import Frame, Piece
 from tests.contract.memory_files import MemoryFiles
 
 D, Z = ExtentKind.DATA, ExtentKind.ZERO

@@ -14,7 +14,7 @@ from drill.errors import Usage
 from drill.host.files import LocalFiles
 from drill.model.extent import Extent, ExtentKind
 from drill.replication import pages
-from drill.replication.cyclelog import Frame, Piece
+from drill.replication.frame import Frame, Piece
 from drill.replication.qcow2 import OverlayWriter
 from tests.contract import overlay_reader
 from tests.contract.pair import content

@@ -22,6 +22,7 @@ from drill.replication.digests import PageDigests
 NAME = "manifest.json"
 KIND = "manifest-1"
 DIGESTS = "digests"
+SCRUB = "scrub.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +240,7 @@ class Manifests:
             elif missing := set(found.value.files) - set(names_in(self._files, item)):
                 raise Damaged(f"{item}/{NAME}", f"it names {min(missing)}, which is not there: an old copy of it?")
             else:
+                self._check_files(found.value)
                 self._write(found.value, found.generation + 1)
             self._collect(self._open[item].value)
         return self._open[item]
@@ -252,9 +254,16 @@ class Manifests:
             raise
         self._open[item] = sealed.Sealed(generation, manifest)
 
+    def _check_files(self, manifest: Manifest) -> None:
+        """Damaged for a manifest that names files that are gone: it is of an earlier day, or they are lost."""
+        there = set(names_in(self._files, manifest.item))
+        gone = [name for name in manifest.files if name not in there]
+        if gone:
+            raise Damaged(f"{manifest.item}/{NAME}", f"it names {len(gone)} files that are not there: {gone[0]} …")
+
     def _collect(self, manifest: Manifest) -> None:
         """Remove what no sealed point needs."""
-        item, kept = manifest.item, {NAME, DIGESTS, *manifest.files}
+        item, kept = manifest.item, {NAME, DIGESTS, SCRUB, *manifest.files}
         for name in names_in(self._files, item):
             if name not in kept:
                 self._files.remove(f"{item}/{name}")

@@ -52,6 +52,11 @@ def root(size_bytes: int, chunk_table: bytes | bytearray) -> str:
     return blake3(b"drill disk 0\0" + size_bytes.to_bytes(8, "little") + chunk_table).hexdigest()
 
 
+def root_of(size_bytes: int) -> blake3:
+    """The root as it begins, for the digests of all chunks to be counted in one after another."""
+    return blake3(b"drill disk 0\0" + size_bytes.to_bytes(8, "little"))
+
+
 def chunk_count(size_bytes: int) -> int:
     """Chunks that a disk of this size has."""
     return -(-size_bytes // (LEAVES_PER_CHUNK * PAGE_BYTES))

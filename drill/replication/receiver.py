@@ -67,6 +67,10 @@ class Receiver:
         """One slice of what is due between cycles; False when nothing is."""
         return self._store.tend(item, self._used(item))
 
+    def scrub(self, item: str) -> bool:
+        """One slice of the scrub that is due; False when none is."""
+        return self._store.scrub(item)
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """One overlay per disk over a point; the same again gives the same disks.
 

@@ -28,6 +28,7 @@ from drill.replication.cyclelog import LogReader, check_header
 from drill.replication.frame import check
 from drill.replication.landing import Landing, Source
 from drill.replication.manifest import DIGESTS, Manifest, Manifests, SealedPoint, names_in, page_digests
+from drill.replication.scrub import Scrub
 from drill.replication.upkeep import Upkeep
 
 CHAIN_MAX = 400
@@ -47,6 +48,7 @@ class Store:
         self._lanes = lanes
         self._manifests = Manifests(files)
         self._upkeep = Upkeep(files, self._manifests, points_max)
+        self._scrub = Scrub(files, clock, self._manifests)
 
     def items(self) -> tuple[str, ...]:
         """Items that have a manifest, sorted."""
@@ -90,7 +92,7 @@ class Store:
             points=points,
             owed=manifest.owed,
             chain=self._upkeep.longest(item) if points else 0,
-            proven=(),
+            proven=self._scrub.proven(item),
         )
 
     def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
@@ -129,6 +131,15 @@ class Store:
         """One slice of retention and folding (drill/replication/upkeep.py); False when nothing is due."""
         names.item(item)
         return self._manifests.exists(item) and self._upkeep.tend(item, used)
+
+    def scrub(self, item: str, *, every: bool = False) -> bool:
+        """One slice of the scrub that is due, or with `every` all of it now; False when none was due."""
+        names.item(item)
+        if not self._manifests.exists(item):
+            return False
+        if every:
+            self._scrub.whole(item)
+        return every or self._scrub.step(item)
 
     def locate(self, item: str, file: str) -> str:
         """The absolute path of a file of an item; of its folder, with a slash behind it, for an empty name."""

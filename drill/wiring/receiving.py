@@ -108,6 +108,11 @@ class ReceiverRole:
         with self._locks.held(item, seconds=0.0):
             return self._receiver.tend(item)
 
+    def scrub(self, item: str) -> bool:
+        """One slice of the scrub that is due; Refused at once while the item is busy."""
+        with self._locks.held(item, seconds=0.0):
+            return self._receiver.scrub(item)
+
     def overlays(self, run: str, item: str, epoch: str, sequence: int) -> tuple[OverlayDisk, ...]:
         """Disks for a test failover."""
         with self._locks.held(item):

@@ -27,7 +27,11 @@ class Tended(Protocol):
         ...
 
     def tend(self, item: str) -> bool:
-        """One slice; Refused while the item is busy."""
+        """One slice of retention and folding; Refused while the item is busy."""
+        ...
+
+    def scrub(self, item: str) -> bool:
+        """One slice of the scrub; Refused while the item is busy."""
         ...
 
 
@@ -65,7 +69,7 @@ class Tender:
         """One slice of an item, and the rest after it; an error is said and waits for the next round."""
         begun = time.thread_time()
         try:
-            return self._tended.tend(item)
+            return self._tended.tend(item) or self._tended.scrub(item)
         except Refused:
             return False
         except (OSError, DrillError) as error:

@@ -184,7 +184,7 @@ def test_a_fold_is_given_up_for_a_test_that_begins_meanwhile(pair: Pair) -> None
 
 def test_cycles_go_on_in_the_middle_of_a_fold(pair: Pair) -> None:
     pair.link.store.retain(ITEM, RetentionPolicy(window_seconds=600, additional=1))
-    for number in range(40):
+    for number in range(24):
         live(pair, 1, minutes=7, seed=number)
         pair.link.store.tend(ITEM, NOTHING)
         if number % 9 == 8:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +85,8 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path) -> None:
 @click.option(
     "--states", type=click.IntRange(min=1), default=100_000, show_default=True, help="Stop after so many states."
 )
+@click.option("--seconds", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Stop after so long.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the work.")
 @click.option(
     "--traces",
     type=click.Path(file_okay=False, path_type=Path),
@@ -91,13 +95,17 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path) -> None:
     help="Where to keep what went wrong.",
 )
 @spoken
-def fuzz_crash(out: Output, states: int, traces: Path) -> None:
-    """Crash fixed scripts at every operation, and recover from every state that is left."""
-    from drill.fuzz import crash, trace
+def fuzz_crash(out: Output, states: int, seconds: float, jobs: int, traces: Path) -> None:
+    """Crash fixed scripts at every operation, and recover from every state that is left.
 
-    count = crash.Count()
+    States count once however often they come; each is recovered from, checked, and replicated on from.
+    """
+    from drill.fuzz import crash_jobs, trace
+
+    begun = time.monotonic()
+    count = crash_jobs.run(states, seconds, jobs, out.progress)
     bad: list[dict[str, object]] = []
-    for name, found in crash.every(count, states, out.progress):
+    for name, found in count.bad:
         path = traces / f"crash-{len(bad)}.json"
         trace.write(found, path)
         bad.append({"script": name, "trace": str(path), **asdict(found.fall)})
@@ -107,6 +115,7 @@ def fuzz_crash(out: Output, states: int, traces: Path) -> None:
             "scripts": len(count.scripts),
             "crashes": count.crashes,
             "states": count.states,
+            "seconds": round(time.monotonic() - begun, 1),
             "bad": len(bad),
             "falls": bad,
         },
@@ -124,29 +133,42 @@ def fuzz_crash(out: Output, states: int, traces: Path) -> None:
     help="Plant this patch instead of those that ship.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Where the walks begin.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True, help="For each plant.")
+@click.option(
+    "--engine", type=click.Choice(["walk", "hypothesis", "crash"]), default="walk", show_default=True, help="Who hunts."
+)
+@click.option("--seconds", type=click.FloatRange(min=1), help="For each plant.  [default: 60; 120 for the others]")
+@click.option(
+    "--campaigns", type=click.IntRange(min=1), default=1, show_default=True, help="Every plant so many times."
+)
 @spoken
-def fuzz_planted(out: Output, own: Path | None, seed: int, seconds: float) -> None:
-    """Plant bugs in a scratch copy of drill, one at a time, and walk until each is found."""
+def fuzz_planted(out: Output, own: Path | None, seed: int, engine: str, seconds: float | None, campaigns: int) -> None:
+    """Plant bugs in a scratch copy of drill, one at a time, and walk until each is found.
+
+    A plant counts as found when every campaign found it; each campaign walks from another seed.
+    """
     from drill.fuzz import planted
 
     found: list[Finding] = []
-    for patch in planted.plants() if own is None else (own,):
-        finding = planted.hunt(patch, seed, seconds)
+    patches = planted.plants() if own is None else (own,)
+    for campaign, patch in product(range(1, campaigns + 1), patches):
+        each = seconds or planted.ENGINES[engine]
+        finding = planted.hunt(patch, seed + campaign - 1, each, engine=engine, campaign=campaign)
         found.append(finding)
         out.progress(_line(finding))
-    missed = [one.name for one in found if not one.invariant]
+    missed = sorted({one.name for one in found if not one.invariant})
     out.result(
         {
-            "planted": len(found),
-            "found": len(found) - len(missed),
+            "planted": len(patches),
+            "found": len(patches) - len(missed),
             "missed": missed,
+            "engine": engine,
+            "campaigns": campaigns,
             "worst_seconds": max((one.seconds for one in found), default=0.0),
             "not_yet_plantable": planted.NOT_YET if own is None else {},
             "plants": [asdict(one) for one in found],
         },
         *(_line(one) for one in found),
-        f"{len(found) - len(missed)} of {len(found)} found",
+        f"{len(patches) - len(missed)} of {len(patches)} found",
     )
     if missed:
         raise Failed("drill fuzz planted", f"not found: {', '.join(missed)}")

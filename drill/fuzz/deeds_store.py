@@ -51,8 +51,6 @@ def _rot(scene: Scene, args: Args) -> str:
         return "nothing"
     path = rotten[integer(args, "file") % len(rotten)]
     place, bit = int(real(args, "at") * files.inode(path).size), integer(args, "bit")
-    if path.endswith(".json") and _is_generation(files.inode(path).pages.get(0, b""), place):
-        return "no checksum covers the generation yet"
     files.flip(path, place, bit)
     world.note(f"{side} rot")
     scene.rotten = True
@@ -68,13 +66,6 @@ def _rot(scene: Scene, args: Args) -> str:
         scene.protect()
         return "given up"
     return f"given up {_forget(scene, args)}"
-
-
-def _is_generation(text: bytes, place: int) -> bool:
-    """Whether a byte of a state file belongs to its generation: `drill KIND GENERATION DIGEST`."""
-    word, kind, generation, *_ = text.split(b" ", 3)
-    start = len(word) + len(kind) + 2
-    return start <= place < start + len(generation)
 
 
 def _spoil(scene: Scene, _: Args) -> str:

@@ -1,20 +1,67 @@
-"""`python -m drill.fuzz.hunt SEED SECONDS`: walk until the first fall and say which; for scratch copies."""
+"""`python -m drill.fuzz.hunt ENGINE SEED SECONDS`: walk until the first fall and say which; for scratch copies."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Final, TypeAlias
 
-from drill.fuzz.walk import Tally, run
+from drill.fuzz import crash
+from drill.fuzz.walk import Fall, Route, Tally, run
+
+Found: TypeAlias = "tuple[tuple[Route, Fall] | None, int]"
+"""The first route that fell and how, or None; how many walks it took."""
 
 
-def main(seed: int, seconds: float) -> None:
-    """Print how many walks it took, and the first fall or null."""
+def _by_walks(seed: int, seconds: float) -> Found:
     tally = Tally()
-    first = next((fall for _, _, fall in run(seed, seconds, tally)), None)
-    sys.stdout.write(json.dumps({"sequences": tally.sequences, "first": asdict(first) if first else None}) + "\n")
+    found = next(((route, fall) for _, route, fall in run(seed, seconds, tally)), None)
+    return found, tally.sequences
+
+
+def _by_hypothesis(seed: int, seconds: float) -> Found:
+    from drill.fuzz.hypotheses import Hunt
+
+    hunt = Hunt(seconds)
+    return hunt.run(seed), hunt.walks
+
+
+def _by_crashes(_: int, seconds: float) -> Found:
+    count, until = crash.Count(), time.monotonic() + seconds
+    for _name, trace in crash.every(count, crash.ENDLESS_STATES, lambda _: None):
+        if trace is not None:
+            return (trace.route, trace.fall), count.crashes
+        if time.monotonic() > until:
+            break
+    return None, count.crashes
+
+
+ENGINES: Final[Mapping[str, Callable[[int, float], Found]]] = {
+    "walk": _by_walks,
+    "hypothesis": _by_hypothesis,
+    "crash": _by_crashes,
+}
+
+
+def main(engine: str, seed: int, seconds: float) -> None:
+    """Print how many walks it took, the first fall or null, and how many steps it has."""
+    begun = time.monotonic()
+    found, walks = ENGINES[engine](seed, seconds)
+    sys.stdout.write(
+        json.dumps(
+            {
+                "sequences": walks,
+                "first": asdict(found[1]) if found else None,
+                "steps": len(found[0].steps) if found else 0,
+                "seconds": round(time.monotonic() - begun, 2),
+            }
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,17 @@ from drill.errors import Failed, Unknown
 from drill.fuzz import patches
 
 SECONDS = 60.0
-"""Each must be found within this time."""
+"""Each must be found by the walker within this time."""
+
+HYPOTHESIS_SECONDS = 120.0
+"""Hypothesis has twice the time, and makes what it finds small in it."""
+
+ENGINES = {"walk": SECONDS, "hypothesis": HYPOTHESIS_SECONDS, "crash": HYPOTHESIS_SECONDS}
+"""Who may hunt, and for how many seconds at most."""
+
+DURABILITY = ("no_fsync_log", "no_fsync_manifest", "no_dirsync", "ack_early", "enospc_ack")
+"""Plants that break what must survive a crash."""
+SHRINKING = 120.0
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PLANTS = Path(__file__).resolve().parent / "plants"
@@ -52,6 +61,8 @@ class Finding:
     detail: str
     seconds: float
     walks: int
+    steps: int = 0
+    campaign: int = 1
 
 
 def plants() -> tuple[Path, ...]:
@@ -59,25 +70,25 @@ def plants() -> tuple[Path, ...]:
     return tuple(sorted(PLANTS.glob("*.patch")))
 
 
-def hunt(patch: Path, seed: int, seconds: float = SECONDS) -> Finding:
-    """Plant a patch in a scratch copy and walk there until it is found.
+def hunt(patch: Path, seed: int, seconds: float = SECONDS, *, engine: str = "walk", campaign: int = 1) -> Finding:
+    """Plant a patch in a scratch copy and let an engine walk there until it is found; `campaign` is only a label.
 
     BadInput for a patch that does not fit, Failed when the copy cannot walk at all.
     """
     says, hunks = patches.parse(patch.read_text(encoding="utf-8"), str(patch))
     with _copy() as folder:
         patches.apply(hunks, folder, str(patch))
-        begun = time.monotonic()
-        found = _walk(folder, seed, seconds)
-        took = time.monotonic() - begun
+        found = _walk(folder, engine, seed, seconds)
     fall = found["first"]
     return Finding(
         name=patch.stem,
         says=says,
         invariant=str(fall["invariant"]) if isinstance(fall, dict) else "",
         detail=str(fall["detail"]) if isinstance(fall, dict) else "",
-        seconds=round(took, 2),
+        seconds=float(str(found["seconds"])),
         walks=int(str(found["sequences"])),
+        steps=int(str(found["steps"])),
+        campaign=campaign,
     )
 
 
@@ -90,16 +101,16 @@ def _copy() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _walk(folder: Path, seed: int, seconds: float) -> dict[str, object]:
+def _walk(folder: Path, engine: str, seed: int, seconds: float) -> dict[str, object]:
     """Walk in the copy until the first fall; what the walker says, as JSON."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    argv = [sys.executable, "-m", "drill.fuzz.hunt", str(seed), str(seconds)]
+    argv = [sys.executable, "-m", "drill.fuzz.hunt", engine, str(seed), str(seconds)]
     try:
         ended = subprocess.run(
-            argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds + 60, check=False
+            argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds + SHRINKING, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise Unknown("walking in a scratch copy", f"no end after {seconds + 60:.0f} s") from error
+        raise Unknown("walking in a scratch copy", f"no end after {seconds + SHRINKING:.0f} s") from error
     if ended.returncode != 0:
         raise Failed("walking in a scratch copy", ended.stderr.strip()[-500:])
     found: dict[str, object] = json.loads(ended.stdout)

@@ -29,7 +29,7 @@ WEIGHTS: Final = {
     "write": 22,
     "pages": 9,
     "zero": 9,
-    "cycle": 8.0,
+    "cycle": 6.8,
     "restart": 2.6,
     "power": 1.0,
     "qemu": 1.0,
@@ -149,10 +149,11 @@ def steps(rng: Random, count: int) -> list[Step]:
     """A walk: a first cycle, then whatever comes."""
     kinds = rng.choices(_KINDS, cum_weights=_KIND_SUMS, k=count)
     kinds[min(3, count - 1)] = "cycle"
-    return [_step(rng, kind) for kind in kinds]
+    return [step(rng, kind) for kind in kinds]
 
 
-def _step(rng: Random, kind: str) -> Step:
+def step(rng: Random, kind: str) -> Step:
+    """A step of a kind."""
     make = _MAKERS.get(kind)
     return Step(kind, {} if make is None else make(rng))
 

@@ -183,9 +183,10 @@ class World:
         """Whether a power failure on the source would leave its journal as it is."""
         return self.files[SOURCE].certain(f"{ITEM}/{NAME}")
 
-    def fingerprint(self) -> int:
-        """A number for all that is durable on both sides, and for what libvirt has."""
-        files = [(side, path, found.fingerprint(path)) for side, found in self.files.items() for path in found.paths()]
+    def fingerprint(self, side: str = "", instead: SimFiles | None = None) -> int:
+        """A number for all that is durable on both sides, and for what libvirt has; `instead` of a side's files."""
+        every = {**self.files, side: instead} if instead else self.files
+        files = [(side, path, found.fingerprint(path)) for side, found in every.items() for path in found.paths()]
         bitmaps = [(name, *disk.bitmaps) for name, disk in self.hypervisor.disks.items()]
         return hash((frozenset(files), tuple(self.hypervisor.checkpoints), tuple(bitmaps)))
 

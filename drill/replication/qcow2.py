@@ -57,7 +57,7 @@ class OverlayWriter:
         self._next = 1 + -(-len(self._l1) * 8 // CLUSTER_BYTES)
         self._l2 = bytearray()
         self._l2_index: int | None = None
-        self._cluster = -1
+        self._cluster = self._last = -1
         self._at = self._allocated = self._zeroed = 0
         files.truncate(path, 0)
 
@@ -121,13 +121,15 @@ class OverlayWriter:
             ENTRY.pack_into(
                 self._l2, self._cluster % L2_ENTRIES * ENTRY.size, entry, self._zeroed & _ALL, self._allocated & _ALL
             )
+            self._last = self._cluster
             self._cluster, self._at, self._allocated, self._zeroed = -1, 0, 0, 0
 
     def _close_l2(self) -> None:
         self._close_cluster()
         if self._l2_index is not None:
             at, self._next = self._next * CLUSTER_BYTES, self._next + 1
-            self._tables(at, bytes(self._l2.rstrip(b"\0")))  # what lies behind stays a hole
+            used = (self._last % L2_ENTRIES + 1) * ENTRY.size  # what lies behind stays a hole
+            self._tables(at, bytes(self._l2[:used]))
             self._l1[self._l2_index] = at | COPIED
             self._l2_index = None
 

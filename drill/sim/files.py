@@ -241,6 +241,14 @@ class SimFiles:
         self._settle_folder("", self._tree[""], tree)
         self._tree = tree
 
+    def twin(self, rng: Random) -> SimFiles:
+        """The same files with all that is pending, in a world of their own whose power fails by `rng`."""
+        found = SimFiles(Process(_unnoted), rng, self._name)
+        found._tree = {}
+        twins: dict[int, Inode | Folder] = {}
+        _twin_folder("", self._tree[""], found._tree, twins)
+        return found
+
     def copied(self) -> dict[str, Folder]:
         """The whole tree as it is now, to be put back another day."""
         found: dict[str, Folder] = {}
@@ -373,6 +381,28 @@ def _checked(path: str) -> str:
     if path and any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
         raise BadInput(f"path {path!r}", "it may leave its folder")
     return path
+
+
+def _unnoted(_kind: str) -> None:
+    """Nobody counts."""
+
+
+def _twin_folder(path: str, folder: Folder, tree: dict[str, Folder], twins: dict[int, Inode | Folder]) -> Folder:
+    """A folder with what is below it; what only the durable side knows of comes along."""
+    twin = twins[id(folder)] = tree[path] = Folder()
+
+    def copy(name: str, entry: Inode | Folder) -> Inode | Folder:
+        known = twins.get(id(entry))
+        if known is None and isinstance(entry, Inode):
+            known = twins[id(entry)] = entry.twin()
+        elif known is None and isinstance(entry, Folder):
+            known = _twin_folder(f"{path}/{name}" if path else name, entry, tree, twins)
+        return known or Folder()
+
+    twin.entries = {name: copy(name, entry) for name, entry in folder.entries.items()}
+    twin.durable = {name: copy(name, entry) for name, entry in folder.durable.items()}
+    twin.pending = [tuple((name, entry and copy(name, entry)) for name, entry in effects) for effects in folder.pending]
+    return twin
 
 
 def _of_copy(copy: dict[str, Folder], path: str) -> Inode | None:

@@ -57,6 +57,14 @@ class Inode:
         twin.pages, twin.size, twin.before_size, twin.version = dict(self.pages), self.size, self.size, self.version
         return twin
 
+    def twin(self) -> Inode:
+        """The same file, with all that is pending."""
+        found = Inode()
+        found.pages, found.size, found.version = dict(self.pages), self.size, self.version
+        found.before, found.before_size, found.pending = dict(self.before), self.before_size, list(self.pending)
+        found.device, found.sync_failed = dict(self.device), self.sync_failed
+        return found
+
     def put(self, offset: int, data: bytes) -> None:
         """Write; the size grows as needed."""
         end = offset + len(data)

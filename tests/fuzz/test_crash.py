@@ -1,12 +1,13 @@
-"""A crash at every operation of fixed scripts: no state that is left is bad."""
+"""A crash at every operation of fixed scripts: no state that is left is bad, and planted bugs leave some that are."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from drill.fuzz import crash
+from drill.fuzz import crash, crash_jobs, planted
 from fixtures.command_line import CommandLine
 
 
@@ -17,9 +18,21 @@ def test_there_are_at_least_twelve_scripts_that_each_succeed_without_a_crash() -
 
 
 def test_no_crash_in_a_first_copy_leaves_a_bad_state() -> None:
-    count = crash.Count()
-    assert not list(crash.every(count, 150, lambda text: None))
-    assert count.states == 150
+    found = crash_jobs.run(150, 60, 1, lambda text: None)
+    assert (found.states, found.crashes, found.bad) == (150, 150, [])
+
+
+def test_a_state_counts_once_however_many_processes_saw_it() -> None:
+    found = crash_jobs.run(200, 60, 2, lambda text: None)
+    assert 200 <= found.states <= found.crashes
+    assert not found.bad
+
+
+def test_it_stops_when_the_time_is_over() -> None:
+    begun = time.monotonic()
+    found = crash_jobs.run(1_000_000, 1.0, 1, lambda text: None)
+    assert 0 < found.states < 100_000
+    assert time.monotonic() - begun < 60
 
 
 def test_the_verb_counts_states(drill: CommandLine, tmp_path: Path) -> None:
@@ -27,9 +40,22 @@ def test_the_verb_counts_states(drill: CommandLine, tmp_path: Path) -> None:
     assert (said.exit_code, said.document["states"], said.document["bad"]) == (0, 20, 0)
 
 
+def test_a_manifest_that_is_not_synced_leaves_a_bad_state() -> None:
+    found = planted.hunt(planted.PLANTS / "no_fsync_manifest.patch", seed=1, seconds=60, engine="crash")
+    assert found.invariant, found
+
+
 @pytest.mark.long
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", planted.DURABILITY)
+def test_every_bug_of_durability_leaves_a_bad_state(name: str) -> None:
+    found = planted.hunt(planted.PLANTS / f"{name}.patch", seed=1, seconds=300, engine="crash")
+    assert found.invariant, found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_no_crash_anywhere_leaves_a_bad_state() -> None:
-    count = crash.Count()
-    assert not list(crash.every(count, 100_000, lambda text: None))
-    assert len(count.scripts) == len(crash.SCRIPTS)
+    found = crash_jobs.run(100_000, 3600, 2, lambda text: None)
+    assert found.states >= 100_000
+    assert not found.bad

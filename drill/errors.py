@@ -145,6 +145,18 @@ class Cancelled(DrillError):
 
 
 @dataclass(eq=False)
+class Untrusted(DrillError):
+    """A certificate is not accepted: nothing was asked, and nothing was changed.  Never holds a key."""
+
+    exit_code: ClassVar[int] = 13
+    template: ClassVar[str] = "{who} {problem}"
+    remedy_template: ClassVar[str] = "{cure}"
+    who: str
+    problem: str
+    cure: str = ""
+
+
+@dataclass(eq=False)
 class DrillRed(DrillError):
     """A drill ran to its end and its verdict is not *pass*."""
 

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from drill.model.cycle import LogHeader
 from drill.model.extent import Extent
 from drill.model.fact import Fact
+from drill.model.identity import Grant, Identity
 from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
@@ -517,6 +518,14 @@ class ReceiverAgent(Protocol):
 
     def seed_progress(self, item: str) -> tuple[int, int]:
         """Bytes imported so far, and in all (each is read twice); nothing when no import is under way."""
+        ...
+
+    def allow(self, item: str, sender: Identity, term: int) -> None:
+        """Let one source, and no other, send an item's logs; Refused where that would take back a later term."""
+        ...
+
+    def granted(self, item: str) -> Grant | None:
+        """Who may send an item's logs, None when nobody may."""
         ...
 
     def forget(self, item: str) -> None:

@@ -11,7 +11,11 @@ from drill.errors import Usage
 
 @click.command(short_help="Serve one role of the agent on this host.")
 @click.option("--role", type=click.Choice(["source", "receiver"]), required=True, help="What this agent does.")
-@click.option("--listen", metavar="HOST:PORT", required=True, help="Where it listens (8081 source, 8084 receiver).")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where it listens; loopback otherwise (8081 source, 8084 receiver)."
+)
+@click.option("--identity", metavar="DIR", help="Where its certificate lies (drill vault issue).")
+@click.option("--insecure-no-tls", is_flag=True, help="Plain TCP, on loopback only: to measure without TLS.")
 @click.option("--state", metavar="DIR", help="Source: where its journals lie.")
 @click.option("--store", metavar="DIR", help="Receiver: where the replica lies.")
 @click.option("--runs", metavar="DIR", default="/var/lib/drill/runs", show_default=True, help="Receiver: test disks.")
@@ -19,7 +23,18 @@ from drill.errors import Usage
     "--libvirt", "uri", metavar="URI", default="qemu:///system", show_default=True, help="Source: its libvirt."
 )
 @click.option("--host", metavar="NAME", default=socket.gethostname, help="Source: the name this host goes by.")
-def command(*, role: str, listen: str, state: str | None, store: str | None, runs: str, uri: str, host: str) -> None:
+def command(
+    *,
+    role: str,
+    listen: str | None,
+    identity: str | None,
+    insecure_no_tls: bool,
+    state: str | None,
+    store: str | None,
+    runs: str,
+    uri: str,
+    host: str,
+) -> None:
     """Serve one role of the agent on this host until it is ended.
 
     The source role reads changes from libvirt and sends them; the receiver role keeps recovery points and has no
@@ -27,10 +42,12 @@ def command(*, role: str, listen: str, state: str | None, store: str | None, run
     """
     from drill.wiring import agent
 
+    if insecure_no_tls == (identity is not None):
+        raise Usage("an agent needs a certificate: --identity DIR", "make one: drill vault init, drill vault issue")
     if role == "source":
-        agent.run_source(listen, _needed(state, "--state"), uri, host)
+        agent.run_source(listen or "127.0.0.1:8081", _needed(state, "--state"), uri, host, identity)
     else:
-        agent.run_receiver(listen, _needed(store, "--store"), runs)
+        agent.run_receiver(listen or "127.0.0.1:8084", _needed(store, "--store"), runs, identity)
 
 
 def _needed(value: str | None, option: str) -> str:

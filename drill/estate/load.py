@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from drill.errors import BadInput
 from drill.estate import schema
 from drill.estate.yaml import Document, Path_, read
+from drill.model.bandwidth import Bandwidth, BandwidthWindow
 from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
 from drill.model.network import Subnet, VmNetwork
 
@@ -55,6 +56,8 @@ class _Resolver:
                 witness=one.witness,
                 application_consistent_hours=one.application_consistent_hours,
                 resync_window="" if one.resync_window == "at once" else one.resync_window,
+                compress=one.compression,
+                bandwidth=_bandwidth(one.bandwidth) if one.bandwidth else None,
             )
             for one in self.section.policies
         }
@@ -232,3 +235,24 @@ class _Resolver:
                 rto_objective_seconds=one.objectives.rto_seconds,
             )
         return plans
+
+
+def _bandwidth(section: schema.BandwidthSection) -> Bandwidth:
+    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    return Bandwidth(
+        bytes_per_second=section.bytes_per_second,
+        windows=tuple(
+            BandwidthWindow(
+                begin_minute=_minute(one.begin),
+                end_minute=_minute(one.end),
+                bytes_per_second=one.bytes_per_second,
+                weekdays=tuple(days.index(day) for day in one.weekdays),
+            )
+            for one in section.windows
+        ),
+    )
+
+
+def _minute(text: str) -> int:
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)

@@ -24,6 +24,7 @@ def _cidr(text: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 AddressText = Annotated[str, AfterValidator(_address)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
+Minute = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 SqlName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 Endpoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\-]+:[0-9]{1,5}$")]
 
@@ -115,8 +116,24 @@ class VaultSection(Section):
     region: Name
 
 
+class BandwidthWindowSection(Section):
+    """Another limit for a part of the day, `begin` and `end` as HH:MM in the sending host's local time."""
+
+    begin: Minute
+    end: Minute
+    bytes_per_second: Annotated[int, Field(ge=0)]
+    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = []
+
+
+class BandwidthSection(Section):
+    """A limit on what is sent to one receiver (spec Q1); 0 is no limit."""
+
+    bytes_per_second: Annotated[int, Field(ge=0)] = 0
+    windows: list[BandwidthWindowSection] = []
+
+
 class PolicySection(Section):
-    """A replication policy; the frequencies are those of spec E4 and E6."""
+    """A replication policy; the frequencies are those of spec E4 and E6, compression that of E7."""
 
     name: Name
     copy_frequency_seconds: Literal[30, 300, 900]
@@ -125,6 +142,8 @@ class PolicySection(Section):
     resync_window: str = Field(
         default="18:30-06:00", pattern=r"^(at once|([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)$"
     )
+    compression: bool = True
+    bandwidth: BandwidthSection | None = None
 
 
 class PairSection(Section):

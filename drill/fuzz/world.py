@@ -18,6 +18,7 @@ from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
 from drill.replication import manifest
 from drill.replication.cycle import ItemSource, SourcePorts
+from drill.replication.grants import GrantFiles
 from drill.replication.journal import NAME, Journal, JournalFile
 from drill.replication.manifest import SealedPoint
 from drill.replication.receiver import Receiver
@@ -108,7 +109,7 @@ class World:
         if side == RECEIVER:
             self.store = Store(self.files[RECEIVER], self.clock, OneLane())
             self.receiver = Receiver(self.store, self.images, self.runs)
-            self.role = ReceiverRole(self.store, self.receiver)
+            self.role = ReceiverRole(self.store, self.receiver, GrantFiles(self.files[RECEIVER]))
             self.receiver.points(ITEM)
         else:
             self._take_up()

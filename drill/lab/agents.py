@@ -10,9 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from drill.lab import certificates
 from drill.lab.place import Place
 from drill.lab.roots import STATE_INSIDE
 from drill.lab.topology import Seat
+from drill.model.identity import Role
 
 SOURCE_PORT = 8081
 RECEIVER_PORT = 8084
@@ -35,7 +37,9 @@ def start(agent: Agent, place: Place, seat: Seat, folder: Path) -> None:
     argv = [sys.executable, "-m", "drill", "agent", "--role"]
     if agent.port == SOURCE_PORT:
         argv += ["source", "--listen", f"{seat.address}:{SOURCE_PORT}", "--state", str(STATE_INSIDE / "agent")]
+        argv += ["--identity", str(certificates.inside(Role.SOURCE))]
     else:
         argv += ["receiver", "--listen", f"0.0.0.0:{RECEIVER_PORT}", "--store", str(STATE_INSIDE / "replica")]
+        argv += ["--identity", str(certificates.inside(Role.RECEIVER))]
         argv = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", _ALONE, "receiver", *argv]
     place.launch(argv, role=agent.role, log=folder / "log" / f"{agent.role}.log")

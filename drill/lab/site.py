@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from drill.errors import Failed, Refused, Usage
-from drill.lab import acceleration, agents, daemon, dhcp, images, members, preflight, wiring
+from drill.lab import acceleration, agents, certificates, daemon, dhcp, images, members, preflight, wiring
 from drill.lab.claims import claimed, mount_points, remove_mount_points
 from drill.lab.place import KEEPER, Place, keep_again
 from drill.lab.premises import BOOT_IMAGE, Premises
@@ -104,6 +104,7 @@ class _Build:
     progress: Progress
 
     def everything(self) -> None:
+        certificates.make(self.folder, self.topology)
         places = self._places()
         self._wire(places)
         hosts = [

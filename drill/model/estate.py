@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drill.model.bandwidth import Bandwidth
 from drill.model.network import VmNetwork
 
 
@@ -40,6 +41,7 @@ class Policy:
 
     `application_consistent_hours` is how far application-consistent points lie apart, 0 for none (spec E6).  A resync
     waits for `resync_window`, `HH:MM-HH:MM` in the source host's local time (spec S1); empty means at once.
+    Without `compress` data travels and is stored as it is; `bandwidth` None means no limit.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Policy:
     witness: bool
     application_consistent_hours: int = 0
     resync_window: str = ""
+    compress: bool = True
+    bandwidth: Bandwidth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from drill.model.bandwidth import Bandwidth
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSeal:
@@ -176,6 +178,8 @@ class ProtectionOrder:
     The guest is frozen for a cycle every `application_consistent_every_seconds` (1 to 12 h, spec E6); never for 0.
     `term` is the one in which the source may write (I29).  A resync waits for `resync_window`, `HH:MM-HH:MM` in the
     host's local time (spec S1); empty means at once.
+    `receiver_name` is whom the peer's certificate must name (any receiver where it is empty); `compress` false sends
+    frames as they are; `bandwidth` limits what is sent to that receiver.
     """
 
     item: str
@@ -186,6 +190,9 @@ class ProtectionOrder:
     application_consistent_every_seconds: int = 0
     term: int = 1
     resync_window: str = ""
+    receiver_name: str = ""
+    compress: bool = True
+    bandwidth: Bandwidth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

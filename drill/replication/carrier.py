@@ -45,9 +45,12 @@ class FrameSink(Protocol):
 class Carrier:
     """What one cycle carries: frames into the log, leaves into the staged digests, sums for the record."""
 
-    def __init__(self, files: Files, lanes: Lanes, header: LogHeader, tag: str, pace: Pace) -> None:
+    def __init__(
+        self, files: Files, lanes: Lanes, header: LogHeader, tag: str, pace: Pace, *, compress: bool = True
+    ) -> None:
         self.header = header
         self._pace = pace
+        self._compress = compress
         self.data_bytes = 0  # what the tracker says, before it is trimmed
         self.zero_bytes = 0
         self._stored_in_a_row = 0
@@ -113,7 +116,8 @@ class Carrier:
                         self.zero_bytes += extent.length
                 count += 1
                 hopeless = self._stored_in_a_row >= HOPELESS_FRAMES and count % HOPELESS_FRAMES
-                yield _Group(index, extents, compress=self._pace.compresses and not hopeless)
+                compress = self._compress and self._pace.compresses and not hopeless
+                yield _Group(index, extents, compress=compress)
 
     def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
         """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.

@@ -187,7 +187,8 @@ class ItemSource:
                 raise Failed("the cycle", f"an image of {domain} was closed while it began")
             header = self._header(place, machine, job, quiet)
             watched = self._watched = WatchedJob(job, self._ways, lambda: self._stop_asked)
-            carried = Carrier(ports.files, ports.lanes, header, checkpoint, self._pace)
+            compress = self._journal.order.compress
+            carried = Carrier(ports.files, ports.lanes, header, checkpoint, self._pace, compress=compress)
             point, untracked = self._send(watched, carried, checkpoint, lineage, witness=wish.witness)
         finally:
             job.end()

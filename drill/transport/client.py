@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
-from drill.errors import BadInput, DrillError, Refused, Unknown, Unreachable
+from drill.errors import BadInput, DrillError, Refused, Unknown, Unreachable, Untrusted
 from drill.model.cycle import LogHeader
+from drill.model.identity import Grant, Identity, Role
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy, StoreReport
 from drill.model.seed import Seed
 from drill.ports import ReceiverAgent, ReceiverHead, ReceiverLink, SourceAgent
 from drill.replication import plainjson
-from drill.transport import dial
-from drill.transport.frames import CAPS, PROTOCOL, SILENCE_SECONDS, WORKING_SECONDS, Kind, Wire
+from drill.transport import dial, secure
+from drill.transport.frames import PROTOCOL, SILENCE_SECONDS, Kind, Wire
 from drill.transport.operations import decode_error, operations
+from drill.transport.secure import Security
+from drill.transport.sending import LONG_SECONDS, WireLogStream, pulse
 from drill.transport.service import Hello
+from drill.transport.throttle import Throttle
 
 T = TypeVar("T")
 ANSWER_SECONDS = 60.0
-LONG_SECONDS = 24 * 3600.0
-"""A full copy, or reading a point whole, takes as long as the disk is large; silence ends it much earlier."""
-_SMALL_BYTES = 1 << 16
 
 
 class AgentClient:
-    """Requests to one role of one agent."""
+    """Requests to one role of one agent; without `security` in plain TCP, else the agent must have the role, and the
+    `name` where one is given."""
 
-    def __init__(self, host: str, port: int, role: str, shapes: tuple[type, ...]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        role: str,
+        shapes: tuple[type, ...],
+        security: Security | None = None,
+        name: str = "",
+    ) -> None:
         self._host = host
         self._port = port
         self._role = role
         self._operations = operations(*shapes)
+        self._security = security
+        self._name = name
 
     @property
     def address(self) -> str:
         """`host:port`."""
         return f"{self._host}:{self._port}"
 
+    @property
+    def serial(self) -> int:
+        """Of our certificate in force; 0 without one."""
+        return self._security.serial if self._security else 0
+
     def call(self, name: str, reply: type[T], *, seconds: float = ANSWER_SECONDS, **arguments: object) -> T:
         """Perform an operation of the role and return its reply, which is of type `reply`.
 
-        Unreachable when nothing was asked; Unknown when it was and no answer came within `seconds`; otherwise what
-        the agent raised.
+        Unreachable when nothing was asked; Unknown when it was and no answer came within `seconds`; Untrusted when one
+        side does not accept the other; otherwise what the agent raised.
         """
         operation = self._operations[name]
         with self.connected() as wire:
@@ -55,21 +71,52 @@ class AgentClient:
     @contextmanager
     def connected(self) -> Iterator[Wire]:
         """A greeted connection, closed afterwards."""
-        what = f"the agent's {self._role} role"
-        with dial.dial(self._host, self._port, what) as connection:
-            wire = Wire(connection)
-            wire.set_timeout(SILENCE_SECONDS)
-            try:
-                wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(PROTOCOL, self._role)))
-                kind, payload = wire.receive()
-            except OSError as error:
-                raise Unreachable(what, self.address, str(error)) from error
-            if kind is Kind.ERROR:
-                raise decode_error(payload)
-            greeting = plainjson.decode(Hello, payload, where="hello") if kind is Kind.HELLO else None
-            if greeting != Hello(PROTOCOL, self._role):
-                raise Refused(f"{self.address} is no {self._role} of protocol {PROTOCOL}")
+        wire = self.connect()
+        try:
             yield wire
+        finally:
+            wire.close()
+
+    def connect(self) -> Wire:
+        """A greeted connection; the caller closes it."""
+        what = f"the agent's {self._role} role"
+        connection = dial.dial(self._host, self._port, what)
+        try:
+            if self._security is None:
+                stream, _ = secure.plain(connection)
+            else:
+                stream, _ = self._security.client(connection, Role(self._role), self._name, self.address)
+            wire = Wire(stream)
+        except OSError as error:
+            connection.close()
+            raise self._not_met(what, error) from error
+        except DrillError:
+            connection.close()
+            raise
+        try:
+            self._greet(wire)
+        except OSError as error:
+            wire.close()
+            raise self._not_met(what, error) from error
+        except DrillError:
+            wire.close()
+            raise
+        return wire
+
+    def _greet(self, wire: Wire) -> None:
+        wire.set_timeout(SILENCE_SECONDS)
+        wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(PROTOCOL, self._role)))
+        kind, payload = wire.receive()
+        if kind is Kind.ERROR:
+            raise decode_error(payload)
+        greeting = plainjson.decode(Hello, payload, where="hello") if kind is Kind.HELLO else None
+        if greeting != Hello(PROTOCOL, self._role):
+            raise Refused(f"{self.address} is no {self._role} of protocol {PROTOCOL}")
+
+    def _not_met(self, what: str, error: OSError) -> DrillError:
+        """A connection that broke before anything was asked; an alert of TLS says why."""
+        told: Untrusted | None = secure.told(error, self._security.identity) if self._security else None
+        return told or Unreachable(what, self.address, str(error) or type(error).__name__)
 
     def request(self, wire: Wire, name: str, arguments: bytes) -> None:
         """Ask; Unknown when the connection breaks."""
@@ -102,8 +149,8 @@ class AgentClient:
 class SourceClient:
     """The source role of an agent (drill.ports.SourceAgent)."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._client = AgentClient(host, port, "source", (SourceAgent,))
+    def __init__(self, host: str, port: int, security: Security | None = None, name: str = "") -> None:
+        self._client = AgentClient(host, port, "source", (SourceAgent,), security, name)
 
     def protect(self, order: ProtectionOrder) -> None:
         """Begin to replicate."""
@@ -188,8 +235,16 @@ class SourceClient:
 class ReceiverClient:
     """The receiver role of an agent (drill.ports.ReceiverAgent and ReceiverLink)."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._client = AgentClient(host, port, "receiver", (ReceiverAgent, ReceiverHead))
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        security: Security | None = None,
+        name: str = "",
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._client = AgentClient(host, port, "receiver", (ReceiverAgent, ReceiverHead), security, name)
+        self._throttle = throttle
 
     def points(self, item: str) -> tuple[Point, ...]:
         """Sealed points, oldest first."""
@@ -233,6 +288,14 @@ class ReceiverClient:
         """How far an import is."""
         return self._client.call("seed_progress", tuple[int, int], item=item)
 
+    def allow(self, item: str, sender: Identity, term: int) -> None:
+        """Let one source, and no other, send an item's logs."""
+        self._client.call("allow", type(None), item=item, sender=sender, term=term)
+
+    def granted(self, item: str) -> Grant | None:
+        """Who may send an item's logs."""
+        return self._client.call("granted", cast("type[Grant | None]", Grant | None), item=item)
+
     def forget(self, item: str) -> None:
         """Delete the replica of an item."""
         self._client.call("forget", type(None), item=item)
@@ -252,92 +315,33 @@ class ReceiverClient:
 
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[WireLogStream]:
-        """Offer a log; the connection is closed when the block is left."""
-        with self._client.connected() as wire:
-            self._client.request(wire, "receive", plainjson.encode(LogHeader, header))
-            self._client.answer(wire, "receive", Kind.READY, ANSWER_SECONDS)
-            wire.set_timeout(SILENCE_SECONDS)
-            with _pulse(wire):
-                yield WireLogStream(self._client, wire)
-
-
-class WireLogStream:
-    """A log on its way (drill.ports.LogStream); small pieces travel together with the next large one."""
-
-    def __init__(self, client: AgentClient, wire: Wire) -> None:
-        self._client = client
-        self._wire = wire
-        self._parts: list[bytes | memoryview] = []
-        self._size = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send, or keep until there is enough to send."""
-        if self._size + len(data) > CAPS[Kind.DATA]:
-            self._flush()
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size >= _SMALL_BYTES:
-            self._flush()
-
-    def seal(self) -> Point:
-        """The log is whole: wait for the acknowledgement."""
-        self._flush()
-        answer = self._client.answer(self._wire, "receive", Kind.REPLY, LONG_SECONDS)
-        return plainjson.decode(Point, answer, where="acknowledgement")
-
-    def _flush(self) -> None:
-        if self._parts:
-            self._guarded(Kind.DATA, *self._parts)
-            self._parts, self._size = [], 0
-
-    def _guarded(self, kind: Kind, *parts: bytes | memoryview) -> None:
-        """Send, after looking whether the receiver has refused meanwhile."""
+        """Offer a log; the connection is closed when the block is left.  One that breaks is made again."""
+        wire = self._client.connect()
         try:
-            while self._wire.readable():
-                found, payload = self._wire.receive()
-                if found is not Kind.WORKING:
-                    raise _spoken(found, payload)
-            self._wire.send(kind, *parts)
-        except OSError as error:
-            raise Unknown("sending a log", str(error)) from error
+            self._client.request(wire, "receive", plainjson.encode(LogHeader, header))
+            ready = self._client.answer(wire, "receive", Kind.READY, ANSWER_SECONDS)
+            wire.set_timeout(SILENCE_SECONDS)
+        except BaseException:
+            wire.close()
+            raise
+        stream = WireLogStream(self._client, wire, header.item, ready, self._throttle)
+        try:
+            with pulse(stream):
+                yield stream
+        finally:
+            stream.close()
 
 
-@contextmanager
-def _pulse(wire: Wire) -> Iterator[None]:
-    """Say every few seconds that the source still works: reading a witness takes its time and sends nothing."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(WORKING_SECONDS):
-            try:
-                wire.say_working()
-            except OSError:
-                return
-
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        wire.hang_up()
-        thread.join()
-
-
-def _spoken(kind: Kind, payload: memoryview) -> DrillError:
-    if kind is Kind.ERROR:
-        return decode_error(payload)
-    return BadInput("the receiver", f"{kind.name} in the middle of a log")
-
-
-def source_at(address: str) -> SourceClient:
+def source_at(address: str, security: Security | None = None, name: str = "") -> SourceClient:
     """The source role at `host:port`."""
-    return SourceClient(*dial.address(address))
+    return SourceClient(*dial.address(address), security, name)
 
 
-def receiver_at(address: str) -> ReceiverClient:
+def receiver_at(
+    address: str, security: Security | None = None, name: str = "", throttle: Throttle | None = None
+) -> ReceiverClient:
     """The receiver role at `host:port`."""
-    return ReceiverClient(*dial.address(address))
+    return ReceiverClient(*dial.address(address), security, name, throttle)
 
 
 def _conforms(source: SourceClient, receiver: ReceiverClient) -> tuple[SourceAgent, ReceiverAgent, ReceiverLink]:

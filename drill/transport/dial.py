@@ -1,7 +1,8 @@
-"""Connections between agents: the one place where a socket is made, and where mutual TLS will wrap it."""
+"""Connections between agents: the one place where a socket is made; drill/transport/secure.py puts TLS upon it."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from drill.errors import Unreachable, Usage
@@ -26,6 +27,14 @@ def dial(host: str, port: int, what: str) -> socket.socket:
     except OSError as error:
         raise Unreachable(what, f"{host}:{port}", str(error)) from error
     return prepared(connection)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; a name counts only where it is `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:

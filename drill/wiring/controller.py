@@ -5,6 +5,7 @@ The controller sees no host's files and no host's network; it knows a libvirt UR
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,23 +24,29 @@ from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.model.estate import Estate
 from drill.model.fact import Fact
+from drill.model.identity import Identity, Role
 from drill.model.point import ItemStatus, Point, ProtectionOrder
 from drill.model.seed import Seed
 from drill.orchestration.actions import Actions
 from drill.orchestration.durable import DurableRuns
 from drill.orchestration.perform import Performer
 from drill.ports import Clock, Recorder, SourceAgent, StepJournal
-from drill.transport.client import ReceiverClient, SourceClient
+from drill.transport.client import ReceiverClient, SourceClient, receiver_at, source_at
+from drill.transport.secure import Security
 
 FAILOVER_TEST = "failover_test"
 _ORDER: TypeAdapter[FailoverTest] = TypeAdapter(FailoverTest)
 
 
 class RemoteHosts:
-    """The port `Hosts` for an estate; connections are made when first needed and kept."""
+    """The port `Hosts` for an estate; connections are made when first needed and kept.
+
+    The controller's certificate is read when an agent is first asked.
+    """
 
     def __init__(self, estate: Estate) -> None:
         self._estate = estate
+        self._security: Security | None = None
         self._hypervisors: dict[str, LibvirtHypervisor] = {}
         self._lock = threading.Lock()
 
@@ -52,11 +59,17 @@ class RemoteHosts:
 
     def source(self, host: str) -> SourceClient:
         """A client of the agent's source role; it connects per request."""
-        return SourceClient(*endpoint(self._estate.hosts[host].source_agent))
+        return source_at(self._estate.hosts[host].source_agent, self._secured(), host)
 
     def receiver(self, host: str) -> ReceiverClient:
         """A client of the agent's receiver role; it connects per request."""
-        return ReceiverClient(*endpoint(self._estate.hosts[host].receiver_agent))
+        return receiver_at(self._estate.hosts[host].receiver_agent, self._secured(), host)
+
+    def _secured(self) -> Security:
+        with self._lock:
+            if self._security is None:
+                self._security = Security(identity_folder())
+            return self._security
 
 
 def actions(estate: Estate, clock: Clock) -> Actions:
@@ -64,10 +77,10 @@ def actions(estate: Estate, clock: Clock) -> Actions:
     return Actions(hosts=RemoteHosts(estate), clock=clock, vault=estate.vault, histories=LocalHistories())
 
 
-def endpoint(text: str) -> tuple[str, int]:
-    """`host:port` as its two parts."""
-    host, _, port = text.rpartition(":")
-    return host, int(port)
+def identity_folder() -> Path:
+    """Where this controller's certificate lies: `DRILL_IDENTITY`, else `identity` in its state folder."""
+    state = Path(os.environ.get("DRILL_STATE_DIR") or "/var/lib/drill")
+    return Path(os.environ.get("DRILL_IDENTITY") or state / "identity")
 
 
 class ClosingRecorder(Recorder, Protocol):
@@ -187,6 +200,10 @@ class Protection:
             witness=policy.witness,
             application_consistent_every_seconds=policy.application_consistent_hours * 3600,
             resync_window=policy.resync_window,
+            receiver_name=item.target_host,
+            term=self._granted(identity, item.source_host, item.target_host),
+            compress=policy.compress,
+            bandwidth=policy.bandwidth,
         )
 
     def export_seed(self, name: str, folder: str, tell: Tell) -> Seed:
@@ -212,6 +229,16 @@ class Protection:
     def source(self, name: str) -> SourceAgent:
         """The source agent of an item's host."""
         return self.hosts.source(self.estate.items[self.item_named(name)].source_host)
+
+    def _granted(self, item: str, source: str, target: str) -> int:
+        """Let the item's source, and nobody else, send to its target; the term in which it may."""
+        receiver, sender = self.hosts.receiver(target), Identity(role=Role.SOURCE, name=source)
+        known = receiver.granted(item)
+        if known is not None and known.sender == sender:
+            return known.term
+        term = known.term + 1 if known is not None else 1
+        receiver.allow(item, sender, term)
+        return term
 
     def status(self, name: str, identity: str) -> ItemStatus:
         """What the source agent observes of an item."""

@@ -24,7 +24,6 @@ from drill.model.point import CycleRecord, ItemStatus, Point, ProtectionOrder
 from drill.ports import Backups, Clock, Files, Freezer, Lanes, ReceiverLink
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.journal import Journal, JournalFile
-from drill.transport.client import receiver_at
 
 T = TypeVar("T")
 BUSY_SECONDS = 30.0
@@ -36,14 +35,14 @@ log = logging.getLogger("drill.agent.source")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWorld:
-    """The ports all items share; `link` gives the receiver at an address."""
+    """The ports all items share; `link` gives the receiver that an order names."""
 
     backups: Backups
     freezer: Freezer
     files: Files
     clock: Clock
     lanes: Lanes
-    link: Callable[[str], ReceiverLink] = receiver_at
+    link: Callable[[ProtectionOrder], ReceiverLink]
 
 
 class Worker:
@@ -190,7 +189,7 @@ class Worker:
         self._ports = ports = SourcePorts(
             backups=world.backups,
             freezer=world.freezer,
-            link=world.link(journal.order.receiver),
+            link=world.link(journal.order),
             files=world.files,
             clock=world.clock,
             lanes=world.lanes,

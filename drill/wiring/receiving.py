@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +16,14 @@ from drill.host.files import LocalFiles
 from drill.host.lanes import ThreadLanes
 from drill.hypervisor.images import QemuImages
 from drill.model.cycle import LogHeader
+from drill.model.identity import Grant, Identity
 from drill.model.point import OverlayDisk, Point
 from drill.model.retention import RetentionPolicy, StoreReport
 from drill.ports import ReceiverAgent, ReceiverHead
+from drill.replication.grants import GrantFiles
 from drill.replication.receiver import Receiver
 from drill.replication.store import Store
+from drill.transport.secure import Security
 from drill.transport.service import LogTaker, Service
 from drill.wiring import seeding
 from drill.wiring.seeding import Copies
@@ -52,11 +55,13 @@ class Locks:
 class ReceiverRole:
     """drill.ports.ReceiverAgent on this host, and what takes logs."""
 
-    def __init__(self, store: Store, receiver: Receiver, own: tuple[str, ...] = ()) -> None:
+    def __init__(self, store: Store, receiver: Receiver, grants: GrantFiles, own: tuple[str, ...] = ()) -> None:
         self._own = own  # folders that no medium may share its file system with
         self._copies = Copies()
         self._store = store
         self._receiver = receiver
+        self._grants = grants
+        self._granting = threading.Lock()
         self._locks = Locks()
 
     def points(self, item: str) -> tuple[Point, ...]:
@@ -135,6 +140,19 @@ class ReceiverRole:
         """How far an import is; no lock is waited for."""
         return self._copies.of(item)
 
+    def allow(self, item: str, sender: Identity, term: int) -> None:
+        """Let one source, and no other, send an item's logs."""
+        with self._granting:
+            self._grants.allow(Grant(item=item, sender=sender, term=term))
+
+    def grants(self) -> Mapping[str, Grant]:
+        """Who may send what, by item."""
+        return self._grants.all()
+
+    def granted(self, item: str) -> Grant | None:
+        """Who may send an item's logs."""
+        return self._grants.all().get(item)
+
     def forget(self, item: str) -> None:
         """Delete the replica of an item."""
         with self._locks.held(item):
@@ -152,16 +170,25 @@ class ReceiverRole:
 
 def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
     """The receiver role over the store in `store_folder`, which this process must have claimed."""
-    store = Store(LocalFiles(store_folder), HostClock(), ThreadLanes(2, 6))
-    folders = (store_folder, runs_folder)
-    return ReceiverRole(store, Receiver(store, QemuImages(folders), LocalFiles(runs_folder)), folders)
+    files, folders = LocalFiles(store_folder), (store_folder, runs_folder)
+    store = Store(files, HostClock(), ThreadLanes(2, 6))
+    receiver = Receiver(store, QemuImages(folders), LocalFiles(runs_folder))
+    return ReceiverRole(store, receiver, GrantFiles(files), folders)
 
 
-def receiver_service(role: ReceiverRole) -> Service:
+def receiver_service(role: ReceiverRole, security: Security | None = None) -> Service:
     """The receiver role as the agent serves it."""
     taker: LogTaker = role
     agent: ReceiverAgent = role
-    return Service("receiver", (ReceiverAgent, ReceiverHead), agent, taker)
+    return Service(
+        "receiver",
+        (ReceiverAgent,),
+        agent,
+        taker,
+        for_sources=(ReceiverHead,),
+        grants=role.grants,
+        security=security,
+    )
 
 
 def claim(folder: str) -> None:

@@ -27,8 +27,11 @@ from drill.replication.exporting import export
 from drill.replication.journal import Journal, JournalFile, Seeding
 from drill.replication.quiesce import HOURS_MAX, HOURS_MIN
 from drill.replication.seeding import SeedMedium
-from drill.transport.client import receiver_at
+from drill.transport import dial
+from drill.transport.client import ReceiverClient, receiver_at
+from drill.transport.secure import Security
 from drill.transport.service import Service
+from drill.transport.throttle import Throttles
 from drill.wiring import seeding
 from drill.wiring.item import SourceWorld, Worker
 from drill.wiring.seeding import Copies
@@ -69,7 +72,7 @@ class SourceRole:
         _check_application_interval(order.application_consistent_every_seconds)
         if order.resync_window:
             retries.minutes(order.resync_window)
-        receiver_at(order.receiver)
+        dial.address(order.receiver)
         self._world.backups.machine(order.domain)
         with self._lock:
             worker = self._workers.get(order.item)
@@ -210,20 +213,27 @@ class SourceRole:
         return worker
 
 
-def source_service(state_folder: str, uri: str, host: str) -> Service:
+def source_service(state_folder: str, uri: str, host: str, security: Security | None = None) -> Service:
     """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once."""
     connection, clock = Connection(uri), HostClock()
+    throttles = Throttles(clock)
+
+    def link(order: ProtectionOrder) -> ReceiverClient:
+        throttle = throttles.towards(order.receiver, order.bandwidth)
+        return receiver_at(order.receiver, security, order.receiver_name, throttle)
+
     world = SourceWorld(
         backups=LibvirtBackups(connection, clock),
         freezer=LibvirtFreezer(connection),
         files=LocalFiles(state_folder),
         clock=clock,
         lanes=ThreadLanes(4, 6),
+        link=link,
     )
     role = SourceRole(world, connection, host)
     role.take_up()
     agent: SourceAgent = role
-    return Service("source", (SourceAgent,), agent)
+    return Service("source", (SourceAgent,), agent, security=security)
 
 
 def _check_application_interval(seconds: int) -> None:

@@ -25,11 +25,13 @@ import libvirt_qemu
 
 from drill.hypervisor.connection import Handle
 from drill.hypervisor.host import LibvirtHypervisor
-from drill.lab import site
+from drill.lab import certificates, site
 from drill.lab.standing import Lab, LabHost
+from drill.model.identity import Identity, Role
 from drill.model.machine import Machine, PowerState
 from drill.model.point import Point, ProtectionOrder
 from drill.transport.client import ReceiverClient, SourceClient
+from drill.transport.secure import Security
 from tests.lab.micro_machines import OWNER, await_done, hypervisor_of, prepared
 
 HMP = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
@@ -50,6 +52,11 @@ def network_of(host: LabHost) -> Iterator[None]:
         _enter(home)
         os.close(there)
         os.close(home)
+
+
+def controller_of(lab: Lab) -> Security:
+    """The lab's controller, by its certificate."""
+    return Security(certificates.outside(lab.folder, "controller", Role.CONTROLLER))
 
 
 def _enter(namespace: int) -> None:
@@ -73,11 +80,11 @@ class Replicated:
 
     @property
     def source(self) -> SourceClient:
-        return SourceClient(self.near.address, 8081)
+        return SourceClient(self.near.address, 8081, controller_of(self.lab), self.near.name)
 
     @property
     def receiver(self) -> ReceiverClient:
-        return ReceiverClient(self.far.link_address, 8084)
+        return ReceiverClient(self.far.link_address, 8084, controller_of(self.lab), self.far.name)
 
     def protect(self, interval_seconds: int = 3600) -> None:
         order = ProtectionOrder(
@@ -85,8 +92,10 @@ class Replicated:
             domain=self.machine.name,
             receiver=f"{self.far.link_address}:8084",
             interval_seconds=interval_seconds,
+            receiver_name=self.far.name,
         )
         with network_of(self.near):
+            self.receiver.allow(self.item, Identity(role=Role.SOURCE, name=self.near.name), term=1)
             self.source.protect(order)
 
     def cycle(self, *, witness: bool = True) -> Point:

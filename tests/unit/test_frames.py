@@ -18,7 +18,7 @@ from drill.errors import BadInput, DrillError, Failed, Refused, Unknown, Unreach
 from drill.model.cycle import LogHeader
 from drill.model.point import Point
 from drill.ports import ReceiverAgent, ReceiverHead, SourceAgent
-from drill.transport import client, dial, frames, service
+from drill.transport import arrivals, client, dial, frames, sending, service
 from drill.transport.client import AgentClient, ReceiverClient, SourceClient
 from drill.transport.frames import CAPS, Kind, Wire
 from drill.transport.operations import decode_error, encode_error, operations
@@ -313,8 +313,8 @@ def test_a_receiver_that_gives_up_in_the_middle_is_heard(port: int) -> None:
 def test_a_source_that_is_slow_but_says_so_is_waited_for(
     port: int, role: ToyRole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "WORKING_SECONDS", 0.05)
-    monkeypatch.setattr(service, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "WORKING_SECONDS", 0.05)
+    monkeypatch.setattr(arrivals, "SILENCE_SECONDS", 0.3)
     with receiver(port).send(header(sequence=4)) as stream:
         stream.write(b"ab")
         time.sleep(0.6)  # twice the silence that would end it

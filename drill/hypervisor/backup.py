@@ -80,8 +80,8 @@ class LibvirtBackups:
         """Which process has had the images open, and which files they are."""
 
         def ask(handle: Handle) -> dict[str, str]:
-            live = domain_xml.parse(_running(handle, domain).XMLDesc(0))
-            return lineage.words(domain, {disk.target: disk.path for disk in live.disks})
+            live = domain_xml.disks(_running(handle, domain).XMLDesc(0))
+            return lineage.words(domain, {disk.target: disk.path for disk in live})
 
         return self._connection.call(f"look who has the images of {domain} open", ask)
 

@@ -83,6 +83,12 @@ def parse(text: str) -> Machine:
     )
 
 
+def disks(text: str) -> tuple[Disk, ...]:
+    """The disks alone, of a definition that may be the live one: there a card names its bridge, not its network."""
+    root = read(text, where=_WHERE)
+    return _disks(root)
+
+
 def render(machine: Machine, owner: OwnerTag | None, accelerator: str, tuning: Tuning | None = None) -> str:
     """The definition of a domain: virtio disks and cards, a serial console, a picture, the guest agent's channel.
 

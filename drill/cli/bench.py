@@ -34,3 +34,20 @@ def bench_cycles(out: Output, machines: int, seconds: int, interval: str, kib_pe
     out.result(found, *lines)
     if found["missed"] or found["late"] or found["errors"]:
         raise Failed("drill bench cycles", f"{found['missed']} cycles missed, {found['late']} late: {found['errors']}")
+
+
+@command.command("stream")
+@click.option("--mib", type=click.IntRange(1), default=2048, show_default=True, help="Size of the log.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each kind.")
+@spoken
+def bench_stream(out: Output, mib: int, rounds: int) -> None:
+    """Send a log between two processes over loopback, plain and under mutual TLS, and take the medians."""
+    from drill.bench import stream
+
+    rows = stream.measure(mib, rounds, out.progress)
+    lines = [
+        f"{row.kind:5}  {row.gb_per_second:.2f} GB/s  sender {row.sender_cpu_seconds_per_gb:.2f}, "
+        f"receiver {row.receiver_cpu_seconds_per_gb:.2f} CPU s/GB"
+        for row in rows
+    ]
+    out.result(stream.document(mib, rows), *lines)

@@ -16,7 +16,7 @@ import threading
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 _PIECE_BYTES = 1 << 18
 _SMALL_BYTES = 1 << 15
@@ -127,13 +127,10 @@ class TlsStream:
             view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
             return count
         while not self._ended:
-            try:
-                with self._lock:
-                    return self._socket.recv_into(view)
-            except ssl.SSLWantReadError:
-                self._wait(select.POLLIN)
-            except ssl.SSLWantWriteError:
-                self._wait(select.POLLOUT)
+            count, awaited = self._read(view)
+            if count or not awaited:
+                return count
+            self._wait(awaited)
         return 0
 
     def readable(self) -> bool:
@@ -168,6 +165,22 @@ class TlsStream:
         """Close the socket; never between OpenSSL and another thread, which would go on in plain text."""
         with self._lock:
             self._socket.close()
+
+    def _read(self, view: memoryview) -> tuple[int, int]:
+        """As much as is there, a TLS record of 16 KiB at a time, and what to wait for where that is nothing."""
+        done, length = 0, len(view)
+        with self._lock:
+            try:
+                while done < length:
+                    count = cast("int", self._socket.read(length - done, view[done:]))
+                    if not count:
+                        break
+                    done += count
+            except ssl.SSLWantReadError:
+                return done, select.POLLIN
+            except ssl.SSLWantWriteError:
+                return done, select.POLLOUT
+        return done, 0
 
     def _send(self, view: memoryview) -> None:
         """OpenSSL wants the same bytes again when it could not take them; a piece is one such call."""

@@ -20,6 +20,7 @@ from drill.ports import Files
 from drill.replication import plainjson
 
 T = TypeVar("T")
+_HEAD_BYTES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,11 @@ def write(files: Files, path: str, kind: str, shape: type[T], value: T, *, gener
 
 def read(files: Files, path: str, kind: str, shape: type[T]) -> Sealed[T] | None:
     """The value at `path`, None when there is no such file.  Damaged when it does not match its checksum."""
-    if files.size(path) is None:
+    size = files.size(path)
+    if size is None:
         return None
+    if size > plainjson.LIMIT_BYTES + _HEAD_BYTES_MAX:
+        raise Damaged(path, f"{size} bytes, more than any {kind} has")
     head, _, text = files.read(path).partition(b"\n")
     match head.split(b" "):
         case [b"drill", found, number, digest] if found == kind.encode() and number.isdigit() and len(number) < 19:

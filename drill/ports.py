@@ -179,6 +179,10 @@ class Backups(Protocol):
         """The domain's shape; Unreachable when libvirt does not answer, Usage when there is no such domain."""
         ...
 
+    def without_bitmap(self, domain: str) -> frozenset[str]:
+        """Targets of disks that can hold no dirty bitmap (ground 1.15): in no checkpoint, read whole by every job."""
+        ...
+
     def provable(self, domain: str, checkpoint: str) -> Mapping[str, int]:
         """Disks whose bitmap for `checkpoint` libvirt validates (facts 1, 6), with the bytes that it has as changed.
 

@@ -22,6 +22,13 @@ from drill.errors import Usage
 @click.option(
     "--libvirt", "uri", metavar="URI", default="qemu:///system", show_default=True, help="Source: its libvirt."
 )
+@click.option(
+    "--scratch",
+    metavar="DIR",
+    default="/var/lib/libvirt/drill",
+    show_default=True,
+    help="Source: where QEMU keeps what guests overwrite during a cycle.",
+)
 @click.option("--host", metavar="NAME", default=socket.gethostname, help="Source: the name this host goes by.")
 def command(
     *,
@@ -33,6 +40,7 @@ def command(
     store: str | None,
     runs: str,
     uri: str,
+    scratch: str,
     host: str,
 ) -> None:
     """Serve one role of the agent on this host until it is ended.
@@ -45,7 +53,7 @@ def command(
     if insecure_no_tls == (identity is not None):
         raise Usage("an agent needs a certificate: --identity DIR", "make one: drill vault init, drill vault issue")
     if role == "source":
-        agent.run_source(listen or "127.0.0.1:8081", _needed(state, "--state"), uri, host, identity)
+        agent.run_source(listen or "127.0.0.1:8081", _needed(state, "--state"), uri, host, identity, scratch)
     else:
         agent.run_receiver(listen or "127.0.0.1:8084", _needed(store, "--store"), runs, identity)
 

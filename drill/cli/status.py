@@ -32,5 +32,7 @@ def _line(status: ItemStatus, now_us: int) -> str:
     done = status.progress
     share = f", {100 * done.bytes_done // max(1, done.bytes_total)} % of {done.bytes_total} bytes read" if done else ""
     trouble = "".join(f"; {reason}" for reason in status.health.reasons)
+    if status.without_bitmap:
+        trouble = f"; full read each cycle: {', '.join(status.without_bitmap)}{trouble}"
     known = f"{status.state.value}{share}, {status.health.level.value}"
     return f"{status.domain}: {known}, {status.acknowledged_sequence} points, {age}{trouble}"

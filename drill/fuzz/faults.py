@@ -31,7 +31,18 @@ _STORAGE: Final = {
     "device": ("write misplaced", _MISPLACED, io_error),
 }
 _FREEZER = ("arm", "freeze", "thaw", "is_frozen", "disarm")
-_LIBVIRT = ("machine", "lineage", "provable", "checkpoints", "drop", "drop_all", "begin", "abort_leftover", *_FREEZER)
+_BACKUPS = (
+    "machine",
+    "lineage",
+    "without_bitmap",
+    "provable",
+    "checkpoints",
+    "drop",
+    "drop_all",
+    "begin",
+    "abort_leftover",
+)
+_LIBVIRT = (*_BACKUPS, *_FREEZER)
 _ASKED = frozenset({*(f"libvirt {name}" for name in _LIBVIRT), "libvirt end"})
 _ANSWERED = frozenset(f"libvirt answer {name}" for name in _LIBVIRT)
 

@@ -55,7 +55,8 @@ class Walk:
         """A cycle after one that was done copies no disk whole, however much there was before (L2)."""
         scene, world = self.scene, self.scene.world
         outcome, letter = self.step(Step("cycle", {})), world.network.kept[-1:]
-        whole = [disk.target for one in letter for disk in one.header.disks if disk.full]
+        tracked = {target for target, disk in world.hypervisor.disks.items() if disk.tracked}
+        whole = [disk.target for one in letter for disk in one.header.disks if disk.full and disk.target in tracked]
         scene.oracle.must("L2", outcome == "done", f"a cycle after one that was done ended with {outcome}")
         scene.oracle.must("L2", not whole, f"disks {whole} are copied whole again, and nothing had happened")
 

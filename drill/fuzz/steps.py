@@ -141,7 +141,7 @@ def disks(rng: Random) -> tuple[DiskPlan, ...]:
         if rng.random() < 0.05:
             size = rng.choice((16 << 20, 5 << 30)) + rng.choice((512, 4096, 200 * KIB))
             granule = cluster = 64 * KIB
-        found.append(DiskPlan(target, size, granule, cluster))
+        found.append(DiskPlan(target, size, granule, cluster, tracked=rng.random() >= 0.06))
     return tuple(found)
 
 

@@ -51,10 +51,11 @@ class DiskPlan:
     size: int
     granule: int
     cluster: int
+    tracked: bool = True
 
     def disk(self) -> SimDisk:
         """The empty disk."""
-        return SimDisk(self.size, granule=self.granule, cluster=self.cluster)
+        return SimDisk(self.size, granule=self.granule, cluster=self.cluster, tracked=self.tracked)
 
 
 class World:

@@ -5,16 +5,15 @@ success after any abort, and abort is the normal end of a pull job.  So a checkp
 libvirt can count the dirty bytes of its bitmap, and a job is over only when libvirt has none any more.
 
 Scratch files and sockets lie in `folder`, on the host's own long-mounted file system: QEMU may live in an older mount
-namespace than ours.  A full scratch file pauses the guest (fact 3), so a job is begun only where the file system has
-room for all that the guest could overwrite.
+namespace than ours.  A full scratch file pauses the guest (fact 3): drill/hypervisor/scratch.py keeps it from that.
+A disk that can hold no bitmap (raw, qcow2 of version 2) is in every job and in no checkpoint: it is read whole.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,33 +22,39 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from drill.errors import DrillError, Failed, Unknown, Unsupported
-from drill.hypervisor import checkpoints, domain_xml, lineage, safe_xml
+from drill.errors import DrillError, Failed
+from drill.hypervisor import checkpoints, domain_xml, jobs, lineage
 from drill.hypervisor.connection import Connection, Handle
+from drill.hypervisor.domain_lock import DomainLocks
 from drill.hypervisor.export import Export
+from drill.hypervisor.release import Hold, Releaser
+from drill.hypervisor.scratch import POLL_SECONDS as WATCH_SECONDS
+from drill.hypervisor.scratch import Room, Thresholds
 from drill.model.extent import Extent
 from drill.model.machine import Machine
 from drill.ports import Clock
 
 FOLDER = "/var/lib/libvirt/drill"
-END_SECONDS = 60.0
-"""libvirt ends a job within milliseconds of the abort; while the state lock is held by another job it waits 30 s."""
-POLL_SECONDS = 0.002
-WATCH_SECONDS = 2.0
-RESERVE_BYTES = 64 << 20
+LOOK_EVERY = 4
+"""Every so many looks at the room, QEMU's silence and the guest's state are looked at too."""
 _Domain: TypeAlias = Any  # a virDomain
 
 
 class LibvirtBackups:
     """The Backups port."""
 
-    def __init__(self, connection: Connection, clock: Clock, folder: str = FOLDER) -> None:
+    def __init__(
+        self, connection: Connection, clock: Clock, folder: str = FOLDER, releaser: Releaser | None = None
+    ) -> None:
+        """`releaser` ends the job of an agent that was killed."""
         self._connection = connection
         self._clock = clock
+        self._releaser = releaser
         self._folder = Path(folder)
+        self._locks = DomainLocks(self._folder)
 
     def machine(self, domain: str) -> Machine:
-        """The domain's shape.  Unsupported for a disk whose changes cannot be tracked."""
+        """The domain's shape."""
 
         def ask(handle: Handle) -> Machine:
             found = handle.lookupByName(domain)
@@ -57,15 +62,13 @@ class LibvirtBackups:
             sized = tuple(replace(disk, size_bytes=int(found.blockInfo(disk.target)[0])) for disk in machine.disks)
             return replace(machine, disks=sized)
 
-        machine = self._connection.call(f"read domain {domain}", ask)
-        for disk in machine.disks:
-            if disk.format != "qcow2":
-                raise Unsupported(
-                    "change tracking",
-                    f"disk {disk.target} of {domain} is {disk.format}, which cannot hold a dirty bitmap",
-                    "convert it to qcow2",
-                )
-        return machine
+        return self._connection.call(f"read domain {domain}", ask)
+
+    def without_bitmap(self, domain: str) -> frozenset[str]:
+        """Disks that can hold no bitmap."""
+        return self._connection.call(
+            f"look at the disks of {domain}", lambda handle: checkpoints.without_bitmap(handle.lookupByName(domain))
+        )
 
     def provable(self, domain: str, checkpoint: str) -> dict[str, int]:
         """Disks whose bitmap libvirt can still count, and its count; none for a checkpoint that is not there."""
@@ -113,6 +116,7 @@ class LibvirtBackups:
                     checkpoints.drop(found, name)
                 else:
                     checkpoints.drop_offline(found, name)
+            self._locks.release(str(found.UUIDString()))
 
         self._connection.call(f"drop our checkpoints of {domain}", act, changes=True)
 
@@ -121,37 +125,59 @@ class LibvirtBackups:
 
         Failed leaves no job; the checkpoint may be there, as litter.
         """
-        self._make_folder()
 
         def act(handle: Handle) -> _Begun:
             found = _running(handle, domain)
+            self._claim(found)
             targets = checkpoints.all_targets(found)
-            self._check_room(found, bases)
+            without_bitmap = checkpoints.without_bitmap(found)
+            tracked = [target for target in bases if target not in without_bitmap]
+            mark = checkpoints.xml_of(checkpoint, tracked, targets) if tracked else None
+            room = Room(self._folder, sum(int(found.blockInfo(target)[0]) for target in bases))
+            room.check()
             paths = _Paths(self._folder, str(found.UUIDString()))
             paths.clear()
             runs = found.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+            self._watch_outside(domain)
             begun = self._clock.now_us()
-            found.backupBegin(_backup_xml(paths, bases, targets), checkpoints.xml_of(checkpoint, bases, targets), 0)
-            return _Begun(found, paths, runs, begun, self._clock.now_us())
+            found.backupBegin(_backup_xml(paths, bases, targets), mark, 0)
+            return _Begun(found, paths, room, runs, begun, self._clock.now_us())
 
-        return LibvirtJob(
-            self._connection, self._connection.call(f"begin a cycle of {domain}", act, changes=True), bases
-        )
+        begun = self._connection.call(f"begin a cycle of {domain}", act, changes=True)
+        return LibvirtJob(self._connection, begun, bases, lambda: self._watch_ended(domain))
 
     def abort_leftover(self, domain: str) -> bool:
-        """End a backup job of ours; Failed for a job that is not ours, which is left alone."""
+        """End a backup job of ours; Failed for a job that is not ours, which is left alone.
+
+        From here until `drop_all` the domain is this process's alone; Refused while another agent has it.
+        """
 
         def act(handle: Handle) -> bool:
             found = handle.lookupByName(domain)
-            if not _has_job(found):
+            self._claim(found)
+            if not jobs.has_job(found):
                 return False
-            if not _is_ours(found, self._folder):
+            if not jobs.is_ours(found, self._folder):
                 raise Failed("beginning a cycle", f"{domain} has a job that is not drill's", "wait for its end")
-            _end_job(found)
-            _resume_if_starved(found)
+            jobs.end_job(found)
+            jobs.resume_if_starved(found)
             return True
 
         return self._connection.call(f"look for a job of {domain}", act, changes=True)
+
+    def _watch_outside(self, domain: str) -> None:
+        """Without a watch the cycle goes on: what a killed agent leaves is cleared by the next one."""
+        with suppress(DrillError):
+            if self._releaser is not None:
+                self._releaser.hold(domain, Hold.JOB, float("inf"))
+
+    def _watch_ended(self, domain: str) -> None:
+        if self._releaser is not None:
+            self._releaser.let_go(domain, Hold.JOB)
+
+    def _claim(self, found: _Domain) -> None:
+        self._make_folder()
+        self._locks.claim(str(found.UUIDString()), str(found.name()))
 
     def _make_folder(self) -> None:
         """The folder belongs to whoever owns libvirt's own, so that QEMU may create its socket there."""
@@ -161,29 +187,21 @@ class LibvirtBackups:
                 owner = (self._folder.parent / "qemu").stat()
                 os.chown(self._folder, owner.st_uid, owner.st_gid)
 
-    def _check_room(self, found: _Domain, bases: Iterable[str]) -> None:
-        """Refuse where the guest, overwriting all of its disks during the job, would fill the file system."""
-        room = _room(self._folder)
-        needed = sum(int(found.blockInfo(target)[0]) for target in bases) + RESERVE_BYTES
-        if room < needed:
-            raise Failed(
-                "beginning a cycle",
-                f"{self._folder} has {room >> 20} MiB free, scratch files may need {needed >> 20} MiB",
-                f"free {(needed - room >> 20) + 1} MiB there",
-            )
-
 
 class LibvirtJob:
     """An open job.  `begun_us` and `taken_us` enclose the instant."""
 
-    def __init__(self, connection: Connection, begun: _Begun, bases: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, connection: Connection, begun: _Begun, bases: Mapping[str, str | None], ended: Callable[[], None]
+    ) -> None:
         self.begun_us, self.taken_us = begun.begun_us, begun.taken_us
         self._connection = connection
         self._domain = begun.domain
-        self._paths = begun.paths
+        self._paths, self._room, self._ended = begun.paths, begun.room, ended
         self._was_running = begun.was_running
         self._open = True
-        self._over = threading.Event()
+        self._over, self._woken, self._ending = False, threading.Event(), threading.Lock()
+        self._given_up = ""
         self._exports: dict[str, Export] = {}
         try:
             for target, base in bases.items():
@@ -196,7 +214,10 @@ class LibvirtJob:
 
     def extents(self, disk: str) -> Iterator[Extent]:
         """What differs from the base, or all of the disk: sorted, not coalesced."""
-        return self._exports[disk].extents()
+        try:
+            yield from self._exports[disk].extents()
+        except Failed as error:
+            raise self._meant(error) from error
 
     def whole(self, disk: str) -> Iterator[Extent]:
         """All of the disk: sorted, not coalesced."""
@@ -204,7 +225,10 @@ class LibvirtJob:
 
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Exactly `length` bytes."""
-        return self._exports[disk].read(offset, length)
+        try:
+            return self._exports[disk].read(offset, length)
+        except Failed as error:
+            raise self._meant(error) from error
 
     def witness(self, disk: str) -> str:
         """SHA-256 (hex) of the whole export as nbdcopy reads it."""
@@ -218,28 +242,63 @@ class LibvirtJob:
         """Abort the job, wait until it is gone, remove its files, resume a guest that its scratch paused."""
         if not self._open:
             return
-        self._over.set()
+        self._over = True
+        self._woken.set()
         for export in self._exports.values():
             export.close()
-
-        def act(_: Handle) -> None:
-            if _has_job(self._domain):
-                _end_job(self._domain)
-            if self._was_running:
-                _resume_if_starved(self._domain)
-
-        self._connection.call("end a cycle's job", act, changes=True)
+        self._abort("end a cycle's job")
         self._paths.clear()
         self._open = False
+        self._ended()
+
+    def _abort(self, action: str) -> None:
+        """End the job and let a guest run that it starved."""
+
+        def act(_: Handle) -> None:
+            if jobs.has_job(self._domain):
+                jobs.end_job(self._domain)
+            if self._was_running:
+                jobs.resume_if_starved(self._domain)
+
+        with self._ending:
+            self._connection.call(action, act, changes=True)
+
+    def _meant(self, error: Failed) -> Failed:
+        """Why an export broke off, where it was we who ended it."""
+        return Failed("the cycle", self._given_up, "free room there, or send more often") if self._given_up else error
 
     def _watch(self) -> None:
-        """Hang up on a QEMU that says nothing; give the job up before its scratch fills the file system."""
-        while not self._over.wait(WATCH_SECONDS):
-            for export in self._exports.values():
-                export.hang_up_if_silent()
-            if _room(self._paths.folder) < RESERVE_BYTES // 2:
-                with suppress(DrillError):
-                    self._connection.call("give up a cycle", lambda _: self._domain.abortJob(), changes=True)
+        """Hang up on a QEMU that says nothing; give the job up before its scratch fills the room, or when it has."""
+        thresholds, looks = Thresholds(self._connection, self._domain, self._woken), 0
+        while not self._over:
+            woken = self._woken.wait(WATCH_SECONDS)
+            if self._over:
+                break
+            self._woken.clear()
+            left, looks = self._room.left(), looks + 1
+            if left < self._room.least:
+                self._give_up(f"only {left >> 20} MiB are left for its scratch files in {self._paths.folder}")
+                break
+            if looks % LOOK_EVERY == 0:
+                for export in self._exports.values():
+                    export.hang_up_if_silent()
+                if self._is_starved():
+                    self._give_up("the guest was paused by an input/output error")
+                    break
+            if woken or looks == 1:
+                thresholds.set((left - self._room.least) // 2)
+        thresholds.clear()
+
+    def _is_starved(self) -> bool:
+        with suppress(DrillError):
+            starved = self._connection.call("look at the guest", lambda _: jobs.is_starved(self._domain))
+            return starved and self._was_running
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        self._given_up = reason
+        with suppress(DrillError):
+            self._abort("give up a cycle")
 
 
 class _Paths:
@@ -265,15 +324,10 @@ class _Begun:
 
     domain: _Domain
     paths: _Paths
+    room: Room
     was_running: bool
     begun_us: int
     taken_us: int
-
-
-def _room(folder: Path) -> int:
-    """Bytes that may still be written there."""
-    stat = os.statvfs(folder)
-    return stat.f_bavail * stat.f_frsize
 
 
 def bitmap_name(target: str) -> str:
@@ -307,40 +361,3 @@ def _running(handle: Handle, name: str) -> _Domain:
     if not domain.isActive():
         raise Failed("the cycle", f"{name} is off", "start it: changes are read from a running QEMU")
     return domain
-
-
-def _has_job(domain: _Domain) -> bool:
-    if not domain.isActive():
-        return False
-    return bool(domain.jobStats().get("type", 0) != libvirt.VIR_DOMAIN_JOB_NONE)
-
-
-def _is_ours(domain: _Domain, folder: Path) -> bool:
-    if domain.jobStats().get("operation") != libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
-        return False
-    root = safe_xml.read(domain.backupGetXMLDesc(0), where="backup XML")
-    server = root.find("server")
-    return server is not None and Path(server.get("socket", "")).parent == folder
-
-
-def _end_job(domain: _Domain) -> None:
-    """Abort, then wait: the completion event comes before the job is gone (ground 1.10)."""
-    try:
-        domain.abortJob()
-    except libvirt.libvirtError:
-        if _has_job(domain):
-            raise
-    until = time.monotonic() + END_SECONDS
-    while _has_job(domain):
-        if time.monotonic() > until:
-            raise Unknown("ending a cycle's job", f"libvirt still has it after {END_SECONDS:.0f} s")
-        time.sleep(POLL_SECONDS)
-
-
-def _resume_if_starved(domain: _Domain) -> None:
-    """A guest paused by an I/O error during our job was paused by our scratch (ground 1.7): let it run again."""
-    if not domain.isActive():
-        return
-    state, reason = domain.state()
-    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
-        domain.resume()

@@ -36,6 +36,22 @@ def all_targets(domain: Domain) -> tuple[str, ...]:
     return tuple(element.get("dev", "") for element in root.findall("devices/disk/target"))
 
 
+def without_bitmap(domain: Domain) -> frozenset[str]:
+    """Disks that can hold no dirty bitmap: raw images, and qcow2 of version 2 (ground 1.15)."""
+    disks = domain_xml.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).disks
+    return frozenset(disk.target for disk in disks if disk.format != "qcow2" or _version(disk.path) == 2)
+
+
+def _version(path: str) -> int:
+    """The version in a qcow2's header; 3 where it cannot be read from here, so that libvirt has the say."""
+    try:
+        with open(path, "rb") as image:
+            start = image.read(8)
+    except OSError:
+        return 3
+    return int.from_bytes(start[4:8], "big") if start[:4] == b"QFI\xfb" else 3
+
+
 def find(domain: Domain, name: str) -> Checkpoint | None:
     """The checkpoint of that name, None when there is none."""
     try:

@@ -57,9 +57,9 @@ ONCE_MORE = 'grep -q drill-thaw "/proc/$1/cmdline" && kill -USR1 "$1"'
 class LibvirtFreezer:
     """The Freezer port."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, releaser: Releaser) -> None:
         self._connection = connection
-        self._releaser = Releaser(connection.uri)
+        self._releaser = releaser
         self._lock = threading.Lock()
         self._timers: dict[str, int] = {}
 
@@ -96,16 +96,7 @@ class LibvirtFreezer:
             timer = self._timers.get(domain)
         if timer is not None:
             self._guest(domain).run(["/bin/sh", "-c", ONCE_MORE, "drill", str(timer)], ARM_SECONDS)
-        self._releaser.let_go(domain)
-
-    @property
-    def pid(self) -> int | None:
-        """The process outside, None before it is first needed."""
-        return self._releaser.pid
-
-    def close(self) -> None:
-        """End the process outside."""
-        self._releaser.close()
+        self._releaser.let_go(domain, Hold.FROZEN)
 
     def _check_thawed(self, domain: str) -> None:
         """Failed where the guest is frozen already; unless whoever did it thaws it in time, the watch outside does."""

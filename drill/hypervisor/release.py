@@ -1,31 +1,37 @@
 """A process beside the agent that lets go of guests when the agent cannot (L3, I32; ground 3.6).
 
-    agent                     this process, `python -m drill.hypervisor.release URI`
+    agent                     this process, `python -m drill.hypervisor.release URI FOLDER`
     hold web frozen 8   →     remembers; answers `held`, once it has found the domain in libvirt
-    free web            →     forgets; answers `free`
+    free web frozen     →     forgets; answers `free`
     (end of input)            the agent is gone: everything held is let go of at once, then the process ends
 
 What is still held when its seconds are over is let go of too, again and again until libvirt says that it is so, or
 for ten minutes: an agent inside a guest that hangs in a hook may freeze late.  `frozen` is thawed through the agent
-inside the guest, `paused` is resumed.  Its session is its own, so that signals to the agent's group miss it.
+inside the guest, `paused` is resumed, and a `job` of a dead agent is ended before its scratch file fills, unless a new
+agent has the domain already.  Its session is its own, so that signals to the agent's group miss it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 
 import libvirt
 import libvirt_qemu
 
-from drill.errors import DrillError, Unsupported, Usage
+from drill.errors import DrillError, Refused, Unsupported, Usage
+from drill.hypervisor import jobs
 from drill.hypervisor.connection import Connection, Handle
+from drill.hypervisor.domain_lock import DomainLocks
 
 START_SECONDS = 20.0
 """A Python process with libvirt takes 0.2 s to answer; a machine under load several."""
@@ -39,13 +45,15 @@ class Hold(StrEnum):
 
     FROZEN = "frozen"
     PAUSED = "paused"
+    JOB = "job"
 
 
 class Releaser:
     """The agent's end: starts the process when it is first needed, and anew when it is gone."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, folder: str) -> None:
+        """`folder` is where our jobs have their scratch files."""
+        self._command = [sys.executable, "-m", "drill.hypervisor.release", uri, folder]
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,10 +64,11 @@ class Releaser:
         if answer != "held":
             raise Unsupported("a watch over the guest", f"its process answered {answer!r}")
 
-    def let_go(self, domain: str) -> None:
+    def let_go(self, domain: str, what: Hold) -> None:
         """There is nothing to release any more."""
         with self._lock:
-            self._say(f"free {json.dumps(domain)}")
+            if self._process is not None:
+                self._say(f"free {json.dumps(domain)} {what}")
 
     def close(self) -> None:
         """End the process; what it still holds it lets go of first."""
@@ -76,7 +85,7 @@ class Releaser:
     def _say(self, line: str) -> str:
         process = self._process
         if process is None or process.poll() is not None:
-            process = self._process = _start(self._uri)
+            process = self._process = _start(self._command)
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("pipes were asked for")
         try:
@@ -91,21 +100,17 @@ class Releaser:
         return answer
 
 
-def _start(uri: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "drill.hypervisor.release", uri],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
 
 class Watch:
     """What the process holds; every release runs in a thread of its own."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, folder: str) -> None:
         self._connection = Connection(uri)
-        self._held: dict[str, tuple[Hold, float]] = {}
+        self._folder = Path(folder)
+        self._held: dict[tuple[str, Hold], float] = {}
         self._releases: list[threading.Thread] = []
 
     def run(self) -> None:
@@ -127,38 +132,37 @@ class Watch:
             thread.join()
 
     def _pause(self) -> float | None:
-        if not self._held:
-            return None
-        return max(0.0, min(until for _, until in self._held.values()) - time.monotonic())
+        until = min(self._held.values(), default=math.inf)
+        return None if math.isinf(until) else max(0.0, until - time.monotonic())
 
     def _answer(self, line: str) -> str:
         verb, _, rest = line.partition(" ")
         domain, end = json.JSONDecoder().raw_decode(rest)
+        what, *seconds = rest[end:].split()
         if verb == "free":
-            self._held.pop(domain, None)
+            self._held.pop((domain, Hold(what)), None)
             return "free"
-        what, seconds = rest[end:].split()
         try:
             self._connection.call("look for the guest", lambda handle: handle.lookupByName(domain))
         except DrillError as error:
             return str(error).replace("\n", " ")
-        self._held[domain] = (Hold(what), time.monotonic() + float(seconds))
+        self._held[domain, Hold(what)] = time.monotonic() + float(seconds[0])
         return "held"
 
     def _release(self, now: float) -> None:
         """Let go of all that is due."""
-        for domain, (what, until) in list(self._held.items()):
+        for (domain, what), until in list(self._held.items()):
             if until <= now:
-                del self._held[domain]
+                del self._held[domain, what]
                 thread = threading.Thread(target=self._persist, args=(domain, what), name=f"release {domain}")
                 self._releases.append(thread)
                 thread.start()
 
     def _persist(self, domain: str, what: Hold) -> None:
         until = time.monotonic() + PERSIST_SECONDS
-        while time.monotonic() < until and domain not in self._held:
+        while time.monotonic() < until and (domain, what) not in self._held:
             try:
-                if self._connection.call("let go of the guest", lambda handle: _let_go(handle, domain, what)):
+                if self._connection.call("let go of the guest", lambda handle: self._let_go(handle, domain, what)):
                     return
             except Usage:
                 return  # there is no such guest any more
@@ -166,21 +170,42 @@ class Watch:
                 pass  # tried again
             time.sleep(AGAIN_SECONDS)
 
+    def _let_go(self, handle: Handle, name: str, what: Hold) -> bool:
+        """Thaw, resume or end; whether nothing is held any more."""
+        domain = handle.lookupByName(name)
+        if not domain.isActive():
+            return True
+        match what:
+            case Hold.FROZEN:
+                return _thaw(domain)
+            case Hold.PAUSED:
+                state, reason = domain.state()
+                if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_USER:
+                    domain.resume()
+            case Hold.JOB:
+                self._end_job(domain)
+        return True
 
-def _let_go(handle: Handle, name: str, what: Hold) -> bool:
-    """Thaw or resume; whether nothing is held any more."""
-    domain = handle.lookupByName(name)
-    if not domain.isActive():
-        return True
-    if what is Hold.PAUSED:
-        state, reason = domain.state()
-        if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_USER:
-            domain.resume()
-        return True
+    def _end_job(self, domain: jobs.Domain) -> None:
+        """End a dead agent's job; a living one's is its own."""
+        locks, uuid = DomainLocks(self._folder), str(domain.UUIDString())
+        try:
+            locks.claim(uuid, str(domain.name()))
+        except Refused:
+            return
+        try:
+            if jobs.has_job(domain) and jobs.is_ours(domain, self._folder):
+                jobs.end_job(domain)
+                jobs.resume_if_starved(domain)
+        finally:
+            locks.release(uuid)
+
+
+def _thaw(domain: jobs.Domain) -> bool:
     libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-fsfreeze-thaw"}', AGENT_SECONDS, 0)
     status = libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-fsfreeze-status"}', AGENT_SECONDS, 0)
     return "thawed" in str(status)[:200]
 
 
 if __name__ == "__main__":
-    Watch(sys.argv[1]).run()
+    Watch(*sys.argv[1:3]).run()

@@ -149,9 +149,9 @@ class ItemStatus:
     """What the source agent observes of one item; `last_error` is empty when the last cycle went well.
 
     `cycles` are the newest ones since the agent started, oldest first; `missed_cycles` counts the intervals of the last
-    hour in which none was shipped (spec S3).  `progress` is that of a cycle that is running.  `application_failures`
-    counts application-consistent points in a row that became crash-consistent ones, and `application_reason` says why
-    the last of them did.
+    hour in which none was shipped (spec S3).  `progress` is that of a cycle that is running.  Disks `without_bitmap`
+    can hold no dirty bitmap and are read whole in each cycle.  `application_failures` counts application-consistent
+    points in a row that became crash-consistent ones, and `application_reason` says why the last of them did.
     """
 
     item: str
@@ -163,6 +163,7 @@ class ItemStatus:
     last_error: str
     cycles: tuple[CycleRecord, ...]
     missed_cycles: int = 0
+    without_bitmap: tuple[str, ...] = ()
     application_failures: int = 0
     application_reason: str = ""
     health: ItemHealth = ItemHealth(level=Health.NORMAL)

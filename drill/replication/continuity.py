@@ -17,6 +17,7 @@ BACKLOG_FLOOR_BYTES = 64 << 20
 """Half of a disk is a backlog (spec S1) only from so many bytes on: less is sent in a second."""
 NO_HELP = "comparing did not help"
 RESIZED = "resized"
+NO_BITMAP = "it can hold no bitmap"
 CLOSED = "its image was closed since"
 BACKLOG = "more than half of it has changed"
 
@@ -101,13 +102,15 @@ class Evidence:
     """What speaks for the continuity of an item's disks.
 
     `dirty` has the bytes that a provable bitmap has as changed since the acknowledged checkpoint; `lineage` is the port
-    Backups' word for each image; `owed` and `owed_whole` are the journal's.
+    Backups' word for each image; `owed` and `owed_whole` are the journal's.  A disk `without_bitmap` is
+    compared in each cycle, which is no resync.
     """
 
     dirty: Mapping[str, int]
     lineage: Mapping[str, str]
     owed: Collection[str] = ()
     owed_whole: Collection[str] = ()
+    without_bitmap: Collection[str] = ()
 
 
 def ways(
@@ -137,11 +140,12 @@ def _way(disk: Disk, acknowledged: Acknowledged | None, head: Point | None, evid
         ("nothing connects journal and receiver", acknowledged is None),
         ("resync needed", target in evidence.owed),
         (RESIZED, sizes[target] != size),
+        (NO_BITMAP, target in evidence.without_bitmap),
         ("its changes were not tracked", dirty is None),
         (CLOSED, target not in known or evidence.lineage.get(target) != known[target]),
     )
     if lost or acknowledged is None or dirty is None:
-        waits = lost not in (RESIZED, CLOSED)
+        waits = lost not in (RESIZED, CLOSED, NO_BITMAP)
         return DiskWay(target=target, way=Way.COMPARED, read_bytes=size, reason=lost, waits=waits)
     backlog = BACKLOG if dirty >= BACKLOG_FLOOR_BYTES and 2 * dirty > size else ""
     base = acknowledged.checkpoint

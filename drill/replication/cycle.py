@@ -83,11 +83,17 @@ class ItemSource:
         self._stop_asked = False
         self._pace = Pace(ports.clock)
         self._interval = Interval()
+        self._without_bitmap = frozenset[str]()
 
     @property
     def interval(self) -> Interval:
         """How application-consistent points went lately."""
         return self._interval
+
+    @property
+    def without_bitmap(self) -> frozenset[str]:
+        """Disks that the newest cycle read whole because they can hold no bitmap."""
+        return self._without_bitmap
 
     @property
     def journal(self) -> Journal:
@@ -173,6 +179,7 @@ class ItemSource:
         place = self._place()
         machine = ports.backups.machine(domain)
         lineage = ports.backups.lineage(domain)
+        self._without_bitmap = ports.backups.without_bitmap(domain)
         self._ways = self._found_ways(place, machine, lineage)
         self._hold(wish)
         self._ways = self._proven_ways(place, deep=wish.deep)
@@ -269,7 +276,13 @@ class ItemSource:
         """What speaks for each disk, before anything is read."""
         known, journal = place.acknowledged, self._journal
         dirty = self._ports.backups.provable(journal.order.domain, known.checkpoint) if known else {}
-        evidence = Evidence(dirty=dirty, lineage=lineage, owed=journal.owed, owed_whole=journal.owed_whole)
+        evidence = Evidence(
+            dirty=dirty,
+            lineage=lineage,
+            owed=journal.owed,
+            owed_whole=journal.owed_whole,
+            without_bitmap=self._without_bitmap,
+        )
         return continuity.ways(machine, known, place.head, evidence)
 
     def _hold(self, wish: _Wish) -> None:

@@ -30,9 +30,13 @@ class Bitmap:
 
 
 class SimDisk:
-    """One disk.  `granule` is what a bit of a bitmap stands for, `cluster` what can be allocated or zero; in bytes."""
+    """One disk.  `granule` is what a bit of a bitmap stands for, `cluster` what can be allocated or zero; in bytes.
 
-    def __init__(self, size: int, *, granule: int, cluster: int) -> None:
+    One that is not `tracked` (a raw image, an old qcow2) holds no bitmap.
+    """
+
+    def __init__(self, size: int, *, granule: int, cluster: int, tracked: bool = True) -> None:
+        self.tracked = tracked
         self.size = size
         self.granule = granule
         self.cluster = cluster

@@ -140,9 +140,10 @@ class SimHypervisor:
         self.instants[begun] = Instant(
             len(self.instants), self.guest.frozen, {t: one.content for t, one in frozen.items()}
         )
-        for target in bases:
-            self.disks[target].bitmaps[checkpoint] = Bitmap()
-        self.checkpoints[checkpoint] = frozenset(bases)
+        if tracked := frozenset(target for target in bases if self.disks[target].tracked):
+            for target in tracked:
+                self.disks[target].bitmaps[checkpoint] = Bitmap()
+            self.checkpoints[checkpoint] = tracked
         self.taken[checkpoint] = begun
         self.job = SimJob(self, frozen, dirty, dict(bases), checkpoint, (begun, max(begun, self.clock.now_us())))
         return self.job
@@ -246,6 +247,13 @@ class SimBackups:
         )
         self._answer("machine")
         return Machine(name=domain, uuid=_UUID, memory_mib=64, vcpus=1, disks=disks, nics=())
+
+    def without_bitmap(self, domain: str) -> frozenset[str]:
+        """Disks that can hold no bitmap."""
+        hypervisor = self._ask("without_bitmap", domain)
+        found = frozenset(target for target, disk in hypervisor.disks.items() if not disk.tracked)
+        self._answer("without_bitmap")
+        return found
 
     def provable(self, domain: str, checkpoint: str) -> Mapping[str, int]:
         """Disks whose bitmap can be counted, and how much it counts."""

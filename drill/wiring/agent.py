@@ -18,11 +18,11 @@ from drill.wiring.sourcing import source_service
 from drill.wiring.upkeep import Tender
 
 
-def run_source(listen: str, state: str, uri: str, host: str, identity: str | None) -> None:
+def run_source(listen: str, state: str, uri: str, host: str, identity: str | None, scratch: str) -> None:
     """Serve the source role until SIGTERM; `identity` is the folder of its certificate, None for plain TCP."""
     security = _security(listen, identity, Role.SOURCE)
     claim(state)
-    _serve(listen, source_service(state, uri, host, security))
+    _serve(listen, source_service(state, uri, host, security, scratch))
 
 
 def run_receiver(listen: str, store: str, runs: str, identity: str | None) -> None:

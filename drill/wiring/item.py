@@ -153,6 +153,7 @@ class Worker:
             last_error=facts.error,
             cycles=tuple(self._cycles),
             missed_cycles=facts.missed_cycles,
+            without_bitmap=tuple(sorted(self._source.without_bitmap)),
             application_failures=interval.failures,
             application_reason=interval.reason,
             health=lifecycle.health(facts),

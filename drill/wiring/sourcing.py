@@ -15,9 +15,10 @@ from drill.host.clock import HostClock
 from drill.host.files import LocalFiles
 from drill.host.lanes import ThreadLanes
 from drill.hypervisor import picture
-from drill.hypervisor.backup import LibvirtBackups
+from drill.hypervisor.backup import FOLDER, LibvirtBackups
 from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
+from drill.hypervisor.release import Releaser
 from drill.model.point import HostPicture, ItemStatus, Point, ProtectionOrder
 from drill.model.seed import Seed
 from drill.ports import SourceAgent
@@ -213,9 +214,14 @@ class SourceRole:
         return worker
 
 
-def source_service(state_folder: str, uri: str, host: str, security: Security | None = None) -> Service:
-    """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once."""
-    connection, clock = Connection(uri), HostClock()
+def source_service(
+    state_folder: str, uri: str, host: str, security: Security | None = None, scratch: str = FOLDER
+) -> Service:
+    """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once.
+
+    `scratch` is where QEMU keeps what guests overwrite during a cycle.
+    """
+    connection, clock, releaser = Connection(uri), HostClock(), Releaser(uri, scratch)
     throttles = Throttles(clock)
 
     def link(order: ProtectionOrder) -> ReceiverClient:
@@ -223,8 +229,8 @@ def source_service(state_folder: str, uri: str, host: str, security: Security | 
         return receiver_at(order.receiver, security, order.receiver_name, throttle)
 
     world = SourceWorld(
-        backups=LibvirtBackups(connection, clock),
-        freezer=LibvirtFreezer(connection),
+        backups=LibvirtBackups(connection, clock, scratch, releaser),
+        freezer=LibvirtFreezer(connection, releaser),
         files=LocalFiles(state_folder),
         clock=clock,
         lanes=ThreadLanes(4, 6),

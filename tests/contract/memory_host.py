@@ -56,6 +56,10 @@ class MemoryHost:
         """QEMU was closed and started again; bitmaps are whole."""
         self.session += "'"
 
+    def without_bitmap(self, domain: str) -> frozenset[str]:
+        self.fail("without_bitmap")
+        return frozenset()
+
     def machine(self, domain: str) -> Machine:
         self.fail("machine")
         disks = tuple(

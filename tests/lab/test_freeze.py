@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from drill.hypervisor.freezer import LibvirtFreezer
+from drill.hypervisor.release import Releaser
 from drill.lab import site, topology
 from drill.model.point import Point
 from drill.ports import Guest
@@ -35,9 +36,11 @@ FREEZES_AND_WAITS = """
 import sys, time
 from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
-freezer = LibvirtFreezer(Connection(sys.argv[1]))
+from drill.hypervisor.release import Releaser
+releaser = Releaser(sys.argv[1], "/")
+freezer = LibvirtFreezer(Connection(sys.argv[1]), releaser)
 freezer.arm(sys.argv[2], 60)
-print(freezer.freeze(sys.argv[2]), freezer.pid, flush=True)
+print(freezer.freeze(sys.argv[2]), releaser.pid, flush=True)
 time.sleep(600)
 """
 
@@ -50,7 +53,8 @@ class Frozen:
     domain: str = "fz-vm"
 
     def __post_init__(self) -> None:
-        self.freezer = LibvirtFreezer(self.vm.hypervisor.connection)
+        self.releaser = Releaser(self.vm.hypervisor.uri, "/")
+        self.freezer = LibvirtFreezer(self.vm.hypervisor.connection, self.releaser)
 
     @property
     def guest(self) -> Guest:
@@ -128,7 +132,7 @@ def standing() -> Iterator[Frozen]:
         found.give_hook()
         await_done(lambda: vm.cycle(witness=False), "the first copy")
         yield found
-        found.freezer.close()
+        found.releaser.close()
     finally:
         site.down(name)
 
@@ -136,7 +140,12 @@ def standing() -> Iterator[Frozen]:
 @pytest.fixture
 def bench(standing: Frozen) -> Frozen:
     """The machine, its agent well and its hook idle, whatever the test before it left."""
-    await_done(lambda: standing.hook(":"), "an agent that answers")
+
+    def well() -> None:
+        standing.freezer.thaw(standing.domain)  # an agent that was killed believes for ever that the guest is frozen
+        standing.hook(":")
+
+    await_done(well, "an agent that answers")
     return standing
 
 
@@ -186,7 +195,7 @@ def test_a_hook_that_refuses_leaves_a_crash_consistent_point_that_says_so(bench:
 def test_a_guest_whose_agent_dies_frozen_is_thawed_by_its_own_timer(bench: Frozen) -> None:
     """Nobody outside helps: the process that watches is killed, and the agent inside is not started again."""
     bench.freezer.arm(bench.domain, 3)
-    watching = bench.freezer.pid
+    watching = bench.releaser.pid
     assert watching is not None
     dies = "kill -TSTP 1; sleep 0.5; kill -9 $(pidof qemu-ga); sleep 5; kill -CONT 1"
     bench.shell(f"({dies}) > /dev/null 2>&1 < /dev/null &")

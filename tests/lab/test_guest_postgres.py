@@ -14,6 +14,7 @@ import pytest
 from drill.errors import DrillError
 from drill.hypervisor.freezer import LibvirtFreezer
 from drill.hypervisor.host import LibvirtHypervisor
+from drill.hypervisor.release import Releaser
 from drill.lab import images, site, topology, workload
 from drill.lab.standing import LabHost
 from drill.ports import Completed, Guest
@@ -99,9 +100,10 @@ def test_the_root_filesystem_can_be_frozen(postgres: Postgres) -> None:
 
 def test_a_frozen_root_file_system_is_thawed_by_the_guests_own_timer(postgres: Postgres) -> None:
     """The agent is killed in the frozen guest, and systemd ends all that it had started; nobody outside helps."""
-    freezer = LibvirtFreezer(postgres.hypervisor.connection)
+    releaser = Releaser(postgres.hypervisor.uri, "/")
+    freezer = LibvirtFreezer(postgres.hypervisor.connection, releaser)
     freezer.arm("pg", 4)
-    watching = freezer.pid
+    watching = releaser.pid
     assert watching is not None
     os.kill(watching, signal.SIGKILL)
     leave = "echo 0 > /sys/fs/cgroup/cgroup.procs"
@@ -114,4 +116,4 @@ def test_a_frozen_root_file_system_is_thawed_by_the_guests_own_timer(postgres: P
     text = postgres.guest.run(["/bin/cat", "/run/begun", "/run/written"], 10).output.decode()
     begun, written = (int(word) for word in text.split())
     assert 3 <= written - begun <= 7, "the write was not held up until the timer came"
-    freezer.close()
+    releaser.close()

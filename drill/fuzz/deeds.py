@@ -7,6 +7,7 @@ from typing import Final
 
 from drill.errors import Damaged, DrillError, Refused
 from drill.fuzz import thaw
+from drill.fuzz.deeds_asked import ASKED_DEEDS
 from drill.fuzz.deeds_guest import GUEST_DEEDS
 from drill.fuzz.deeds_hostile import hostile
 from drill.fuzz.deeds_store import STORE_DEEDS
@@ -152,6 +153,7 @@ def _stale(scene: Scene, args: Args) -> str:
 
 
 DEEDS: Final[Mapping[str, Deed]] = {
+    **ASKED_DEEDS,
     **GUEST_DEEDS,
     **STORE_DEEDS,
     "cycle": _cycle,

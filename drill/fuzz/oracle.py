@@ -18,7 +18,7 @@ from drill.sim.disk import changed_pages, covered
 from drill.sim.hypervisor import Instant, SimJob
 
 INVARIANTS = (
-    *(f"I{n}" for n in (*range(1, 15), 16, 17, 18, 19, 20, 23, 24, 25, 31, 32)),
+    *(f"I{n}" for n in (*range(1, 15), 16, 17, 18, 19, 20, 23, 24, 25, 29, 31, 32)),
     *("L1", "L2", "L3", "L5", "S1"),
 )
 """The invariants that walks evaluate."""
@@ -82,6 +82,12 @@ class Oracle:
             self._full[header.begun_us] = frozenset(disk.target for disk in header.disks if disk.full)
             self._flags[header.begun_us] = header.application_consistent
             self._compared[header.begun_us] = frozenset(disk.target for disk in header.disks if disk.compared)
+
+    def tracked(self, point: Point, target: str) -> tuple[Iterable[int], int]:
+        """Granules that the tracker had as changed when a point was taken, and how large one is."""
+        self.must("I2", point.begun_us in self._jobs, f"{_name(point)} is of an instant that no log was offered for")
+        job = self._jobs[point.begun_us]
+        return job.dirty.get(target) or (), job.frozen[target].granule
 
     def reset(self, points: Iterable[Point]) -> None:
         """The receiver was put back to another day, or told to forget: from here on these are its points."""
@@ -164,6 +170,8 @@ class Oracle:
             self.must("I3", follows, f"{_name(point)} follows {_name(before) if before else 'nothing'}")
             parent = before.log_digest if before else ""
             self.must("I9", point.parent_digest == parent, f"{_name(point)} names another parent")
+        if before is not None:
+            self.must("I29", point.term >= before.term, f"{_name(point)} is of term {point.term}, after {before.term}")
         if before is not None and (point.full or self._compared.get(point.begun_us)):
             self.counts["I23"] += 1
         if self.jumped:

@@ -42,7 +42,6 @@ NOT_YET = {
     "retain_under_test_failover": "retention",
     "fold_inplace": "folding",
     "two_receivers": "terms",
-    "stale_term_accepted": "terms",
     "plan_step_twice": "plans",
     "unknown_reported_pass": "plans",
     "reverse_without_fence": "reverse replication",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from drill.errors import Damaged, DrillError
@@ -140,6 +141,17 @@ class Scene:
             self.look()
         if world.processes[SOURCE].alive and world.source is None:
             self.protect()
+        self.move_to_term()
+
+    def move_to_term(self) -> None:
+        """An operator gives the source the term that the receiver confirms: another one is refused (I29)."""
+        source, store = self.world.source, self.world.store
+        if source is None or store is None or outcome_of(lambda: store.term(ITEM)) != "done":
+            return
+        order, term = source.journal.order, store.term(ITEM)
+        if order.term < term:
+            moved = replace(source.journal, order=replace(order, term=term))
+            outcome_of(lambda: source.save(moved))
 
     def heal(self) -> None:
         """Everything that stands in the way is mended."""
@@ -155,6 +167,9 @@ class Scene:
                 self.open(side)
         if world.source is None:
             self.protect()
+        self.move_to_term()
+        if (source := world.source) is not None and source.journal.paused:
+            outcome_of(source.resume)
 
     def open(self, side: str) -> str:
         """Start a side; a file system that is read-only is mounted anew before."""
@@ -221,7 +236,7 @@ class Scene:
             self._calm = self._standing = 0
             self._troubled = bool(happened) or self.rotten
             return
-        hindered = self._is_hindered()
+        hindered = self.is_hindered()
         if hindered or happened:
             self._standing += hindered
             self.trouble()
@@ -298,7 +313,8 @@ class Scene:
         self.forgot = True
         self.oracle.reset(found.point for found in points)
 
-    def _is_hindered(self) -> bool:
+    def is_hindered(self) -> bool:
+        """Whether anything stands in the way of a cycle."""
         world = self.world
         return (
             not world.network.up
@@ -306,6 +322,7 @@ class Scene:
             or world.hypervisor.frozen
             or not world.hypervisor.running
             or world.source is None
+            or world.source.journal.paused
             or world.store is None
             or any(files.room is not None for files in world.files.values())
             or any(process.armed for process in world.processes.values())

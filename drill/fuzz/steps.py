@@ -51,6 +51,11 @@ WEIGHTS: Final = {
     "rival": 0.25,
     "hostile": 0.3,
     "old file": 0.5,
+    "offline": 0.5,
+    "pause": 0.3,
+    "resync": 0.3,
+    "deep": 0.5,
+    "usurp": 0.25,
 }
 """How often each kind comes, relative to the others."""
 
@@ -264,5 +269,12 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "rehearse": _rehearsal,
     "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},
     "hostile": lambda rng: {"which": rng.randrange(1 << 16)},
+    "offline": lambda rng: {
+        "disk": rng.randrange(3),
+        "at": rng.random(),
+        "revert": rng.random() < 0.5,
+        "which": rng.randrange(64),
+    },
+    "deep": lambda rng: {"disk": rng.randrange(3), "at": rng.random(), "lie": rng.random() < 0.7},
     "old file": lambda rng: {"side": rng.choice(("source", "receiver")), "file": rng.randrange(64)},
 }

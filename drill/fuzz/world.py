@@ -155,6 +155,18 @@ class World:
         rival = self._rival
         return outcome_of(lambda: rival.cycle(witness=False))
 
+    def returned_source(self) -> ItemSource | None:
+        """The source as it knows itself now, on a host of its own with the disks as they are: an old primary."""
+        process = Process(_nobody)
+        files = SimFiles(process, self.rng, "returned")
+        files.put_back(self.files[SOURCE].copied())
+        file = JournalFile(files, ITEM)
+        if outcome_of(file.load) != "done" or (journal := file.load()) is None or journal.ended:
+            return None
+        disks = {target: disk.twin() for target, disk in self.hypervisor.disks.items()}
+        host = SimHypervisor(DOMAIN, disks, SimClock())
+        return self.make_source(file, journal, process, files, host)
+
     def spare(self) -> SimDisk:
         """A disk that is not plugged in."""
         return SimDisk(64 * 1024, granule=65536, cluster=65536)
@@ -212,13 +224,18 @@ class World:
             self.source = self.make_source(file, journal)
 
     def make_source(
-        self, file: JournalFile, journal: Journal, process: Process | None = None, files: SimFiles | None = None
+        self,
+        file: JournalFile,
+        journal: Journal,
+        process: Process | None = None,
+        files: SimFiles | None = None,
+        host: SimHypervisor | None = None,
     ) -> ItemSource:
         """The engine's source over this world's ports."""
-        process = process or self.processes[SOURCE]
+        process, host = process or self.processes[SOURCE], host or self.hypervisor
         ports = SourcePorts(
-            backups=SimBackups(self.hypervisor, process),
-            freezer=SimFreezer(self.hypervisor.guest, process),
+            backups=SimBackups(host, process),
+            freezer=SimFreezer(host.guest, process),
             link=SimLink(self.network, process),
             files=files or self.files[SOURCE],
             clock=self.clock,

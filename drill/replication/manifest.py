@@ -64,6 +64,7 @@ class Manifest:
     """All sealed points of an item, oldest first, and every file they need.
 
     `owed` names disks that cannot continue from the newest point: what is stored of them, or of their digests, rotted.
+    `term` is the highest that was confirmed: no log of a lower one is taken (I29).
     """
 
     item: str
@@ -71,6 +72,7 @@ class Manifest:
     files: tuple[str, ...] = ()
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
     owed: tuple[str, ...] = ()
+    term: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class _Written:
     points: tuple[_WrittenPoint, ...]
     files: tuple[str, ...]
     owed: tuple[str, ...]
+    term: int = 1
 
 
 def tag(epoch: str, sequence: int) -> str:
@@ -138,7 +141,14 @@ def _read(written: _Written) -> Manifest:
         )
         for one in written.points
     )
-    return Manifest(item=written.item, points=points, files=written.files, policy=written.policy, owed=written.owed)
+    return Manifest(
+        item=written.item,
+        points=points,
+        files=written.files,
+        policy=written.policy,
+        owed=written.owed,
+        term=written.term,
+    )
 
 
 def _written(manifest: Manifest) -> _Written:
@@ -164,6 +174,7 @@ def _written(manifest: Manifest) -> _Written:
         points=tuple(points),
         files=manifest.files,
         owed=manifest.owed,
+        term=manifest.term,
     )
 
 
@@ -205,6 +216,7 @@ class Manifests:
                 points=(*before.points, found),
                 files=tuple(sorted({*before.files, *(disk.file for disk in found.disks)})),
                 owed=tuple(target for target in before.owed if target not in whole),
+                term=max(before.term, found.point.term),
             )
         )
 

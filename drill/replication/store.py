@@ -127,6 +127,22 @@ class Store:
         names.item(item)
         return self._manifests.get(item).policy if self._manifests.exists(item) else RetentionPolicy()
 
+    def term(self, item: str) -> int:
+        """The highest term that was confirmed for an item; 1 for an unknown one."""
+        names.item(item)
+        return self._manifests.get(item).term if self._manifests.exists(item) else 1
+
+    def raise_term(self, item: str, term: int) -> None:
+        """From here on only logs of this term and later ones are taken (I29): what a failover confirms before it
+        starts a machine.  Refused for a lower term than the item's; the same again is fine, an unknown item Usage."""
+        if not self.points(item):
+            raise Usage(f"item {item} has no points here", "a term is confirmed where a replica is")
+        manifest = self._manifests.get(item)
+        if term < manifest.term:
+            raise Refused(f"term {term}, and {item} is in term {manifest.term}", "I29")
+        if term > manifest.term:
+            self._manifests.change(replace(manifest, term=term))
+
     def tend(self, item: str, used: frozenset[str]) -> bool:
         """One slice of retention and folding (drill/replication/upkeep.py); False when nothing is due."""
         names.item(item)
@@ -155,6 +171,8 @@ class Store:
         check_header(header)
         _check_names(header)
         points = self.points(header.item)
+        if header.term < (term := self.term(header.item)):
+            raise Refused(f"a log of term {header.term}, and {header.item} is in term {term}", "I29")
         if not points:
             _expect(header, header.sequence == 1 and not header.supersedes, "sequence 1 of an epoch, nothing before")
             return True
@@ -211,7 +229,9 @@ class Store:
         return point
 
     def head_digests(self, item: str, epoch: str, sequence: int, disk: str) -> HeadDigests:
-        """The page digests of a disk of the head, for a source that compares."""
+        """The page digests of a disk of the head, for a source that compares; Damaged where the scrub found rot."""
+        if self._manifests.exists(item) and disk in self._manifests.get(item).owed:
+            raise Damaged(f"disk {disk} of {item}", "what is stored of it rotted")
         return HeadDigests(self._files, self.head(item), epoch=epoch, sequence=sequence, disk=disk)
 
     def forget(self, item: str) -> None:

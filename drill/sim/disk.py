@@ -80,6 +80,12 @@ class SimDisk:
         touched = {n * PAGE // self.cluster + i for n in self._pages for i in range(per)}
         self._allocated = {cluster for cluster in touched if cluster < ends}
 
+    def twin(self) -> SimDisk:
+        """Another disk with this content and no bitmap."""
+        found = SimDisk(self.size, granule=self.granule, cluster=self.cluster)
+        found.revert(self.content())
+        return found
+
     def frozen(self) -> FrozenDisk:
         """The disk at this instant."""
         return FrozenDisk(self.content(), frozenset(self._allocated), self.cluster, self.granule)

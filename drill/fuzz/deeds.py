@@ -10,6 +10,7 @@ from drill.fuzz import thaw
 from drill.fuzz.deeds_asked import ASKED_DEEDS
 from drill.fuzz.deeds_guest import GUEST_DEEDS
 from drill.fuzz.deeds_hostile import hostile
+from drill.fuzz.deeds_keep import KEEP_DEEDS
 from drill.fuzz.deeds_store import STORE_DEEDS
 from drill.fuzz.faults import SIDES, UNANSWERED
 from drill.fuzz.scene import Args, Deed, Scene, integer
@@ -156,6 +157,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     **ASKED_DEEDS,
     **GUEST_DEEDS,
     **STORE_DEEDS,
+    **KEEP_DEEDS,
     "cycle": _cycle,
     "restart": _restart,
     "power": _power,

@@ -8,11 +8,12 @@ from typing import Final
 from drill.fuzz.scene import Args, Deed, Scene, integer, real
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, outcome_of
 from drill.model.point import Point
+from drill.replication import manifest
 
 RUN: Final = "run-1"
 
 _ROTS = (".json", ".leaves", ".chunks", ".staged")
-"""Files whose rot today's engine is to find; that of the points' own data awaits the scrub."""
+"""Files whose rot is found when they are used; that of the points' own data is found by the scrub."""
 
 
 def _room(scene: Scene, args: Args) -> str:
@@ -34,6 +35,8 @@ def _put_back(scene: Scene, args: Args) -> str:
     world.stop(side)
     world.files[side].put_back(world.copies[side])
     world.files[side].room = None
+    if side == RECEIVER:
+        scene.clear_runs()
     world.note(f"{side} put back")
     scene.forgot = True
     outcome = scene.open(side)
@@ -57,6 +60,8 @@ def _rot(scene: Scene, args: Args) -> str:
     if not path.endswith(".json"):
         return path.rpartition(".")[2]
     outcome = scene.open(side)
+    if path.endswith(manifest.SCRUB):
+        return "scrubbed earlier"
     found = world.source is None if side == SOURCE else outcome in ("Damaged", "BadInput")
     scene.oracle.must("I10", found, f"{path} has a flipped bit at {place} and is served: {outcome}")
     if args["mend"]:
@@ -77,6 +82,7 @@ def _spoil(scene: Scene, _: Args) -> str:
 
 
 def _forget(scene: Scene, _: Args) -> str:
+    scene.clear_runs()
     receiver = scene.world.receiver
     if receiver is None:
         return "down"
@@ -102,8 +108,12 @@ def _old_file(scene: Scene, args: Args) -> str:
     files.room = None
     world.note(f"{side} old file put back")
     scene.forgot = scene.rotten = True
+    if side == RECEIVER:
+        scene.clear_runs()
     outcome = scene.open(side)
-    if side == RECEIVER and outcome == "done":
+    if side == RECEIVER and outcome == "done" and world.store is not None:
+        if path.endswith(manifest.NAME):
+            world.store.scrub(ITEM, every=True)
         scene.reset(world.points())
     if side == RECEIVER and outcome == "Damaged":  # it names files that are gone since
         return f"given up {_forget(scene, args)}"

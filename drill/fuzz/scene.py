@@ -14,6 +14,8 @@ from drill.fuzz.oracle import Oracle, StepFacts, Violated
 from drill.fuzz.steps import SECTOR, Value
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, DiskPlan, World, outcome_of
 from drill.model.cycle import LogHeader
+from drill.model.point import OverlayDisk
+from drill.model.retention import RetentionPolicy
 from drill.replication import manifest
 from drill.replication.cycle import PREFIX
 from drill.replication.manifest import SealedPoint
@@ -43,6 +45,7 @@ class Scene:
         self.facts = StepFacts()
         self.forgot = True
         self.rotten = False
+        self.held: list[OverlayDisk] = []
         self.crashed = dict.fromkeys(SIDES, False)
         self._looked: tuple[tuple[SealedPoint, ...] | None, int] = (None, -1)
         self._marks = dict.fromkeys(SIDES, (0, 0))
@@ -61,6 +64,9 @@ class Scene:
             self.world.start(side)
             self.world.open(side)
         self.world.protect()
+        if self.world.store is not None:
+            window = self.oracle.kept.window_seconds
+            self.world.store.retain(ITEM, RetentionPolicy(window_seconds=window, additional=1))
 
     def begin(self, args: Args) -> None:
         """A step begins."""
@@ -201,12 +207,24 @@ class Scene:
         self.on_cut(side)
         if "loss" in self._args:
             self.world.reseed(integer(self._args, "loss"))
+        if side == RECEIVER:
+            self.end_test()
         for files in (self.world.files[side], *((self.world.runs,) if side == RECEIVER else ())):
             files.lose_power()
             for kind, count in files.losses.items():
                 if count:
                     self.world.note(kind)
             files.losses.clear()
+
+    def end_test(self) -> None:
+        """The test failover that stays is over: its machines went with the power, or what it stands on is gone."""
+        self.held.clear()
+        self.oracle.kept.used.clear()
+
+    def clear_runs(self) -> None:
+        """No test failover has left anything."""
+        self.end_test()
+        self.world.clear_runs()
 
     def _bury(self, side: str) -> None:
         world = self.world
@@ -270,7 +288,7 @@ class Scene:
         if world.store is not None:
             self.look()
             if outcome == "receiver done" and self.oracle.seen:
-                orphans = world.orphans(world.points())
+                orphans = world.orphans(world.points()) - world.named()
                 self.oracle.must("I20", not orphans, f"{sorted(orphans)} are left behind")
 
     def look(self) -> None:
@@ -286,12 +304,25 @@ class Scene:
         if self._looked[0] is points and self._looked[1] == files.version:
             return
         self.oracle.logs = {letter.header.begun_us: letter.log for letter in world.network.kept}
+        self.oracle.damaged = frozenset(found.point for found in points if found.damaged)
         try:
             contents = world.contents(points)
         except DrillError as error:
             raise Violated("I1", f"a point cannot be read: {error}") from error
         self.oracle.look(contents, self.facts)
         self._looked = (points, files.version)
+        self._look_at_test()
+
+    def _look_at_test(self) -> None:
+        """What a test failover that stays shows is what its point is, whatever was done beneath it."""
+        for point in self.oracle.kept.used:
+            truth = self.world.hypervisor.instants[point.begun_us].disks
+            for disk in self.held:
+                try:
+                    shown = self.world.images.content(disk.path, "qcow2")
+                except DrillError as error:
+                    raise Violated("I21", f"a disk of a test failover cannot be read: {error}") from error
+                self.oracle.must("I24", shown.same(truth[disk.target]), f"{disk.target} changed beneath a test")
 
     def _midway(self) -> None:
         """Somebody reads the store while a log arrives, without asking the agent: it describes itself."""
@@ -311,6 +342,7 @@ class Scene:
         """The receiver's points were changed from outside: these are what it has."""
         self._looked = (None, -1)
         self.forgot = True
+        self.end_test()
         self.oracle.reset(found.point for found in points)
 
     def is_hindered(self) -> bool:

@@ -56,6 +56,13 @@ WEIGHTS: Final = {
     "resync": 0.3,
     "deep": 0.5,
     "usurp": 0.25,
+    "pass": 1.6,
+    "tend": 3.0,
+    "lock": 0.4,
+    "retain": 0.9,
+    "hold": 0.5,
+    "release": 0.4,
+    "scrub": 0.12,
 }
 """How often each kind comes, relative to the others."""
 
@@ -241,6 +248,15 @@ def _end(rng: Random) -> dict[str, Value]:
     return found
 
 
+def _tend(rng: Random) -> dict[str, Value]:
+    """Some slices of upkeep or all that are due, and perhaps what goes wrong within them."""
+    found: dict[str, Value] = {"slices": rng.choice((1, 2, 3, 5, 8, 500, 500, 500, 500))}
+    if rng.random() < 0.35:
+        name = rng.choice(("crash", "crash", "power", "power", "sync", "write", "read", "space", "stuck"))
+        found |= {"faults": [[f"receiver {name}", rng.randrange(_REACH.get(name, 60))]], "salt": rng.getrandbits(32)}
+    return found
+
+
 _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "write": _write,
     "pages": _pages,
@@ -265,6 +281,12 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
         "bit": rng.randrange(8),
         "mend": rng.random() < 0.5,
     },
+    "pass": lambda rng: {"minutes": rng.choice((5, 10, 30, 61, 130))},
+    "tend": _tend,
+    "lock": lambda rng: {"which": rng.randrange(16), "on": rng.random() < 0.7},
+    "retain": lambda rng: {"window": rng.choice((0, 0, 600, 3600)), "additional": rng.choice((0, 0, 1, 24))},
+    "hold": lambda rng: {"which": rng.randrange(16)},
+    "scrub": lambda rng: {"file": rng.randrange(64), "at": rng.random(), "bit": rng.randrange(8)},
     "end": _end,
     "rehearse": _rehearsal,
     "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},

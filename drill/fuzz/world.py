@@ -7,6 +7,7 @@ step calls it instead.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from random import Random
 from typing import TypeVar
 
 from drill.errors import Damaged, DrillError, Unknown, Unreachable
+from drill.fuzz.keeping import Keeping
 from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
 from drill.replication import manifest
@@ -40,6 +42,7 @@ APPLICATION_SECONDS = 3600
 ITEM = "3f0c9a52-0000-4000-8000-000000000001"
 DOMAIN = "vm"
 SOURCE, RECEIVER = "source", "receiver"
+POINTS_MAX = Keeping().most
 T = TypeVar("T")
 
 
@@ -108,7 +111,7 @@ class World:
     def open(self, side: str) -> None:
         """What a process does first: the receiver opens its store, the source takes up its journal."""
         if side == RECEIVER:
-            self.store = Store(self.files[RECEIVER], self.clock, OneLane())
+            self.store = Store(self.files[RECEIVER], self.clock, OneLane(), points_max=POINTS_MAX)
             self.receiver = Receiver(self.store, self.images, self.runs)
             self.role = ReceiverRole(self.store, self.receiver, GrantFiles(self.files[RECEIVER]))
             self.receiver.points(ITEM)
@@ -178,20 +181,53 @@ class World:
         return self.store.points(ITEM)
 
     def contents(self, points: Sequence[SealedPoint]) -> list[tuple[Point, Mapping[str, Content]]]:
-        """Every point with what a guest would read from its disks."""
+        """Every point with what a guest would read from its disks; without disks where the store calls it damaged."""
         folder = f"/store/{ITEM}/"
-        read = self.images.contents((folder + disk.file, disk.format) for sealed in points for disk in sealed.disks)
-        return [(sealed.point, {disk.target: read[folder + disk.file] for disk in sealed.disks}) for sealed in points]
+        whole = [sealed for sealed in points if not sealed.damaged]
+        read = self.images.contents((folder + disk.file, disk.format) for sealed in whole for disk in sealed.disks)
+        return [
+            (sealed.point, {} if sealed.damaged else {disk.target: read[folder + disk.file] for disk in sealed.disks})
+            for sealed in points
+        ]
+
+    def clear_runs(self) -> None:
+        """Test failovers are over: nothing of them is left."""
+        self.runs.empty()
+
+    def readable(self, points: Sequence[SealedPoint]) -> list[tuple[Point, Mapping[str, Content | None]]]:
+        """The same where some of it rotted: None for what cannot be read at all."""
+        found: list[tuple[Point, Mapping[str, Content | None]]] = []
+        for sealed in points:
+            disks: dict[str, Content | None] = {}
+            for disk in sealed.disks:
+                try:
+                    disks[disk.target] = self.images.content(f"/store/{ITEM}/{disk.file}", disk.format)
+                except (DrillError, ValueError, IndexError, struct.error):
+                    disks[disk.target] = None
+            found.append((sealed.point, disks))
+        return found
 
     def orphans(self, points: Sequence[SealedPoint]) -> frozenset[str]:
         """Files of the store that none of its points needs."""
-        needed = {f"{ITEM}/{disk.file}" for point in points for disk in point.disks} | {f"{ITEM}/{manifest.NAME}"}
+        needed = {f"{ITEM}/{name}" for name in (manifest.NAME, manifest.SCRUB)}
+        below = [(f"{ITEM}/{disk.file}", disk.format) for point in points for disk in point.disks]
+        while below:
+            path, kind = below.pop()
+            facts = self.images.describe(f"/store/{path}", kind)
+            if path not in needed and facts.backing:
+                below.append((f"{ITEM}/{facts.backing}", facts.backing_format or "raw"))
+            needed.add(path)
         targets = {disk.target for disk in points[-1].disks} if points else set()
         return frozenset(
             path
             for path in self.files[RECEIVER].paths() - needed
             if "/digests/" not in path or path.rpartition("/")[2].split(".")[0] not in targets
         )
+
+    def named(self) -> frozenset[str]:
+        """Files that the manifest names: of those that no point needs any more, upkeep lets go in time."""
+        found = manifest.peek(self.files[RECEIVER], ITEM)
+        return frozenset(f"{ITEM}/{name}" for name in found.value.files) if found else frozenset()
 
     def journal_is_certain(self) -> bool:
         """Whether a power failure on the source would leave its journal as it is."""

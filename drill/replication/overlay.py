@@ -34,6 +34,7 @@ RANGE_CLUSTERS = 256
 RANGE_BYTES = RANGE_CLUSTERS * CLUSTER_BYTES
 READ_BYTES = 1 << 20
 _HEAD_BYTES = 2048
+_SIZE_MAX = 1 << 50
 _OFFSET = 0x00FFFFFFFFFFFE00
 _ALL = 0xFFFFFFFF
 
@@ -83,6 +84,8 @@ class Overlay:
             raise Damaged(path, "no overlay")
         at, length = struct.unpack_from(">QI", head, 8)
         self.size_bytes: int = struct.unpack_from(">Q", head, 24)[0]
+        if self.size_bytes > _SIZE_MAX:
+            raise Damaged(path, "its header is not as it was written")
         self._table, self._table_clusters = struct.unpack_from(">QI", head, 48)
         kind = head[HEADER.size + 8 : HEADER.size + 16].rstrip(b"\0")
         self.backing = head[at : at + length].decode("ascii", "replace")

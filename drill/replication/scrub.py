@@ -253,8 +253,11 @@ class Scrub:
             return
         before = self._manifests.get(found.item)
         points = tuple(_marked(point, found) for point in before.points)
-        is_owed = found.is_owed or (bool(points) and found.target in points[-1].damaged)
-        owed = {*before.owed, found.target} if is_owed else set(before.owed)
+        owed = set(before.owed)
+        if found.is_owed or (points and found.target in points[-1].damaged):
+            owed.add(found.target)
+        elif points and _key(points[-1]) in found.good:
+            owed.discard(found.target)
         after = replace(before, points=points, owed=tuple(sorted(owed)))
         if after != before:
             self._manifests.change(after)

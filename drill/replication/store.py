@@ -259,12 +259,14 @@ class Store:
 
     def _check_owed(self, header: LogHeader) -> None:
         """ResyncNeeded for a disk that rotted and does not come whole; Failed when its chain cannot grow any more."""
-        item, owed = header.item, self._manifests.get(header.item).owed
+        item, known = header.item, self._manifests.get(header.item)
         for disk in header.disks:
             if disk.full:
                 continue
-            if disk.target in owed:
+            if disk.target in known.owed:
                 raise ResyncNeeded(item, disk.target, "what is stored of it is damaged")
+            if len(known.files) < CHAIN_MAX:
+                continue
             try:
                 length = self._upkeep.chain(item, disk.target)
             except Damaged as error:

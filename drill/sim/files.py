@@ -279,6 +279,11 @@ class SimFiles:
             entries[name] = twin.copy()
         self._tree[folder].durable[name] = self._tree[folder].entries[name]
 
+    def empty(self) -> None:
+        """Everything is gone, durably."""
+        self.version += 1
+        self._tree = {"": Folder()}
+
     def _settle_folder(self, path: str, folder: Folder, tree: dict[str, Folder]) -> None:
         whim = self._rng.random() if folder.pending else 0.0
         for effects in folder.pending:

@@ -11,6 +11,7 @@ from drill.fuzz.deeds_asked import ASKED_DEEDS
 from drill.fuzz.deeds_guest import GUEST_DEEDS
 from drill.fuzz.deeds_hostile import hostile
 from drill.fuzz.deeds_keep import KEEP_DEEDS
+from drill.fuzz.deeds_seed import seed
 from drill.fuzz.deeds_store import STORE_DEEDS
 from drill.fuzz.faults import SIDES, UNANSWERED
 from drill.fuzz.scene import Args, Deed, Scene, integer
@@ -167,5 +168,6 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "hostile": hostile,
     "stale": _stale,
     "end": _end,
+    "seed": seed,
 }
 """Every kind of step."""

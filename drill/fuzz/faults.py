@@ -99,6 +99,7 @@ FAULTS: Final = (
     "late acknowledgement",
     "version skew",
     "hostile log",
+    *(f"medium {kind}" for kind in ("lost", "flipped", "cut", "without a part", "of another day")),
     "looked at in the middle of a log",
     "libvirt failed",
     "libvirt answer lost",

@@ -148,6 +148,28 @@ class Scene:
         if world.processes[SOURCE].alive and world.source is None:
             self.protect()
         self.move_to_term()
+        self._give_up_what_is_not_carried()
+
+    def give_up_seed(self) -> None:
+        """No medium will come: the first copy goes over the network, as an operator orders it."""
+        world = self.world
+        if world.source is None:
+            self.open(SOURCE)
+        source = world.source
+        if source is None or source.journal.seeding is None:
+            return
+        given_up = replace(source.journal, seeding=None, pending=None)
+        if outcome_of(lambda: source.save(given_up)) != "done":
+            self.trouble()
+
+    def _give_up_what_is_not_carried(self) -> None:
+        """A source that waits for a medium, and a receiver that has not its point (any more)."""
+        journal = self.world.source.journal if self.world.source else None
+        if journal is None or journal.seeding is None:
+            return
+        wanted = journal.pending.log_digest if journal.pending else ""
+        if not any(point.log_digest == wanted for point in self.oracle.seen):
+            self.give_up_seed()
 
     def move_to_term(self) -> None:
         """An operator gives the source the term that the receiver confirms: another one is refused (I29)."""
@@ -284,7 +306,7 @@ class Scene:
             self.oracle.must("I8", one == again, f"the same log again is {again}")
         world.network.doubled.clear()
         if kind == "cycle":
-            self.oracle.judge_errors(facts, done=outcome == "done")
+            self.oracle.judge_errors(facts, done=outcome == "done", rival="two agents during a cycle" in world.happened)
         if world.store is not None:
             self.look()
             if outcome == "receiver done" and self.oracle.seen:

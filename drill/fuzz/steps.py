@@ -63,6 +63,7 @@ WEIGHTS: Final = {
     "hold": 0.5,
     "release": 0.4,
     "scrub": 0.12,
+    "seed": 0.3,
 }
 """How often each kind comes, relative to the others."""
 
@@ -70,7 +71,7 @@ STORAGE: Final = (
     *("crash", "power", "sync", "write", "stuck", "read", "space"),
     *("close", "descriptors", "memory", "device"),
 )
-_STORAGE_WEIGHTS: Final = {"close": 0.3, "descriptors": 0.3, "memory": 0.3, "device": 0.6}
+_STORAGE_WEIGHTS: Final = {"close": 0.3, "descriptors": 0.3, "memory": 0.3, "device": 1.2}
 CYCLE_FAULTS: Final = {
     **{f"source {kind}": _STORAGE_WEIGHTS.get(kind, 1.0) for kind in STORAGE},
     **{f"receiver {kind}": _STORAGE_WEIGHTS.get(kind, 1.5) for kind in STORAGE},
@@ -240,6 +241,20 @@ def _rehearsal(rng: Random) -> dict[str, Value]:
     return found
 
 
+def _seed(rng: Random) -> dict[str, Value]:
+    """A first copy on a medium, what befalls it, and perhaps what goes wrong on the source while it is written."""
+    found: dict[str, Value] = {
+        "how": rng.choice(("whole", "whole", "lost", "flipped", "cut", "without a part", "of another day")),
+        "file": rng.randrange(8),
+        "at": rng.random(),
+        "bit": rng.randrange(8),
+    }
+    if rng.random() < 0.3:
+        name = rng.choice(("source crash", "source power", "source write", "source sync", "libvirt fails"))
+        found |= {"faults": [[name, rng.randrange(30)]], "salt": rng.getrandbits(32)}
+    return found
+
+
 def _end(rng: Random) -> dict[str, Value]:
     found: dict[str, Value] = {"again": rng.random() < 0.8}
     if rng.random() < 0.5:
@@ -288,6 +303,7 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "hold": lambda rng: {"which": rng.randrange(16)},
     "scrub": lambda rng: {"file": rng.randrange(64), "at": rng.random(), "bit": rng.randrange(8)},
     "end": _end,
+    "seed": _seed,
     "rehearse": _rehearsal,
     "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},
     "hostile": lambda rng: {"which": rng.randrange(1 << 16)},

@@ -268,8 +268,14 @@ class World:
         host: SimHypervisor | None = None,
     ) -> ItemSource:
         """The engine's source over this world's ports."""
-        process, host = process or self.processes[SOURCE], host or self.hypervisor
-        ports = SourcePorts(
+        return ItemSource(self.source_ports(process or self.processes[SOURCE], files, host), file, journal)
+
+    def source_ports(
+        self, process: Process, files: SimFiles | None = None, host: SimHypervisor | None = None
+    ) -> SourcePorts:
+        """The ports of a source that runs in a process."""
+        host = host or self.hypervisor
+        return SourcePorts(
             backups=SimBackups(host, process),
             freezer=SimFreezer(host.guest, process),
             link=SimLink(self.network, process),
@@ -278,7 +284,6 @@ class World:
             lanes=OneLane(),
             nonce=self._nonce,
         )
-        return ItemSource(ports, file, journal)
 
     def _nonce(self) -> str:
         self._nonces += 1

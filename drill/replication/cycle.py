@@ -133,6 +133,7 @@ class ItemSource:
         takes it whole when this one compared it.
         """
         if self._journal.paused:
+            self._ports.backups.abort_leftover(self._journal.order.domain)
             raise Refused(f"item {self._journal.order.item} is paused", "S4", "resume it first")
         try:
             wish = _Wish(witness, application_consistent, deep, may_resync)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from drill.cli.output import Output, spoken
@@ -51,3 +54,64 @@ def bench_stream(out: Output, mib: int, rounds: int) -> None:
         for row in rows
     ]
     out.result(stream.document(mib, rows), *lines)
+
+
+@command.command("replication")
+@click.option("--disk-seed", type=int, default=1, show_default=True, help="What the disk holds.")
+@click.option("--write-seed", type=int, default=1, show_default=True, help="What is written between the two copies.")
+@click.option("--rounds", type=click.IntRange(1, 99), default=3, show_default=True, help="The figures are medians.")
+@click.option(
+    "--size",
+    type=click.Choice(["full", "tiny"]),
+    default="full",
+    show_default=True,
+    help="2 GiB with 1 GiB allocated and 64 MiB written; or a sixty-fourth of it, whose figures mean nothing.",
+)
+@click.option("--peers/--no-peers", "with_peers", default=True, show_default=True, help="Run the other tools too.")
+@spoken
+def bench_replication(
+    out: Output, disk_seed: int, write_seed: int, rounds: int, size: str, *, with_peers: bool
+) -> None:
+    """Copy a disk, change it, copy again, restore: drill beside the tools that are on this machine.
+
+    Every tool gets the same disk and the same writes in the same run, and every timing ends with the data synced.
+    """
+    from drill.bench import replication
+    from drill.bench.workload import Shape
+
+    tiny = Shape(disk_bytes=32 << 20, allocated_bytes=16 << 20, changed_bytes=1 << 20)
+    plan = replication.Plan(
+        shape=Shape() if size == "full" else tiny,
+        disk_seed=disk_seed,
+        write_seed=write_seed,
+        rounds=rounds,
+        with_peers=with_peers,
+        large_disk_bytes=replication.LARGE_DISK_BYTES if size == "full" else 1 << 30,
+    )
+    found = replication.run(plan, out.progress)
+    out.result(found, *_table(found))
+
+
+def _table(found: Mapping[str, Any]) -> list[str]:
+    """The rows as a table, then what stands beside them."""
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("full_seconds", "incremental_seconds", "incremental_stored_mib", "cpu_seconds", "peak_rss_mib")
+    table = Table("tool", "full s", "increment s", "stored MiB", "CPU s", "peak MiB", "restore s", "exact")
+    for row in found["rows"]:
+        cells = [f"{row[column]:.2f}" for column in (*columns, "restore_seconds")]
+        table.add_row(row["tool"], *cells, "yes" if row["exact"] else "NO")
+    text = io.StringIO()
+    Console(file=text, width=110).print(table)
+    large = found["large_disk"]
+    return [
+        *text.getvalue().splitlines(),
+        *(f"{name}: {value}" for name, value in found["ratios"].items()),
+        f"an empty cycle: {found['empty_cycle_ms']} ms",
+        f"a resync sends {found['resync_ratio']} of the bytes that differ",
+        f"a sparse disk of {large['gib']} GiB: {large['full_seconds']} s, {large['peak_rss_mib']} MiB",
+        *(f"left out: {name}: {reason}" for name, reason in found["left_out"].items()),
+    ]

@@ -10,10 +10,11 @@ from drill.bench.command import Runner, sync
 from drill.bench.premises import TARGET, Premises
 from drill.errors import Failed
 from drill.hypervisor.connection import Handle
-from drill.lab.agents import RECEIVER_PORT, SOURCE_PORT
+from drill.model.identity import Identity, Role
 from drill.model.machine import Machine
 from drill.model.point import Point, ProtectionOrder
 from drill.transport.client import ReceiverClient, SourceClient
+from drill.transport.secure import Security
 
 _POLL_SECONDS = 0.005
 _JOB_SECONDS = 600.0
@@ -21,18 +22,22 @@ _IDLE = 0  # VIR_DOMAIN_JOB_NONE
 
 
 class Drill:
-    """drill: agents of both roles, a full copy and then cycles, each durable before it is acknowledged."""
+    """drill: agents of both roles, a full copy and then cycles, each durable before it is acknowledged.
 
-    def __init__(self, premises: Premises, machine: Machine, name: str) -> None:
+    `pair` are the agents; with `secure` they are the lab's own, under mutual TLS, otherwise those without it.
+    """
+
+    def __init__(self, premises: Premises, machine: Machine, *, secure: bool) -> None:
+        name, pair = ("drill", premises.secure) if secure else ("drill-no-tls", premises.plain)
         self.name = name
         self.runner = Runner()
         self._premises = premises
         self._machine = machine
         self._points: list[Point] = []
-        address = premises.host.address
-        self._receiver = f"{address}:{RECEIVER_PORT}"
-        self._source_client = SourceClient(address, SOURCE_PORT)
-        self._receiver_client = ReceiverClient(address, RECEIVER_PORT)
+        self._pair = pair
+        holder = Security(pair.certificate) if pair.certificate else None
+        self._source_client = SourceClient(pair.address, pair.source_port, holder, pair.name)
+        self._receiver_client = ReceiverClient(pair.address, pair.receiver_port, holder, pair.name)
 
     def serving(self) -> Sequence[int]:
         """Whose time counts."""
@@ -40,18 +45,22 @@ class Drill:
 
     def memory(self) -> Sequence[int]:
         """Whose memory counts: ours, not QEMU's."""
-        return [pid for role in ("agent-source", "agent-receiver") for pid in self._premises.host.pids(role)]
+        return [pid for role in self._pair.roles for pid in self._premises.host.pids(role)]
 
     def full(self) -> None:
         """Protect: the first cycle begins at once."""
         order = ProtectionOrder(
             item=self._machine.uuid,
             domain=self._machine.name,
-            receiver=self._receiver,
+            receiver=f"{self._pair.address}:{self._pair.receiver_port}",
+            receiver_name=self._pair.name,
             interval_seconds=24 * 3600,
             witness=False,
         )
         with self._premises.network():
+            if self._pair.certificate:
+                sender = Identity(role=Role.SOURCE, name=self._pair.name)
+                self._receiver_client.allow(self._machine.uuid, sender, term=order.term)
             self._source_client.protect(order)
             self._await_first()
 
@@ -62,7 +71,7 @@ class Drill:
 
     def stores(self) -> Path:
         """All that the receiver keeps of the item."""
-        return self._premises.host.folder / "drill" / "replica" / self._machine.uuid
+        return self._pair.store / self._machine.uuid
 
     def restore(self, target: Path) -> str:
         """The newest point as an image that stands alone (a test failover needs none: it boots over the point)."""

@@ -12,18 +12,24 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from drill.errors import Failed
 from drill.hypervisor import domain_xml
 from drill.hypervisor.connection import Connection, Handle
-from drill.lab import site
+from drill.lab import certificates, members, site
+from drill.lab.agents import RECEIVER_PORT, SOURCE_PORT
+from drill.lab.roots import STATE_INSIDE
 from drill.lab.standing import Lab, LabHost
 from drill.lab.topology import Host, Site, Topology
 from drill.lab.workload import BOOT_INSIDE, IMAGES_INSIDE, uri_outside
+from drill.model.identity import Role
 from drill.model.machine import Disk, KernelBoot, Machine
 
 LAB = "bench"
@@ -48,6 +54,19 @@ def opened(progress: Progress) -> Iterator[Premises]:
         site.down(LAB)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A source agent and a receiver agent of the host.  `certificate` is the controller's, None for plain TCP."""
+
+    address: str
+    source_port: int
+    receiver_port: int
+    roles: tuple[str, str]
+    store: Path
+    certificate: Path | None
+    name: str
+
+
 class Premises:
     """The standing lab: its host, its libvirt, its folder of images seen from outside and from inside."""
 
@@ -56,6 +75,38 @@ class Premises:
         self.host: LabHost = lab.hosts[0]
         self.images = self.host.folder / "lib" / "images"
         self.connection = Connection(uri_outside(self.host))
+        self.secure = Pair(
+            address=self.host.address,
+            source_port=SOURCE_PORT,
+            receiver_port=RECEIVER_PORT,
+            roles=("agent-source", "agent-receiver"),
+            store=self.host.folder / "drill" / "replica",
+            certificate=certificates.outside(lab.folder, "controller", Role.CONTROLLER),
+            name=self.host.name,
+        )
+        self.plain = Pair(
+            address="127.0.0.1",
+            source_port=SOURCE_PORT + 1000,
+            receiver_port=RECEIVER_PORT + 1000,
+            roles=("plain-source", "plain-receiver"),
+            store=self.host.folder / "drill" / "replica-plain",
+            certificate=None,
+            name="",
+        )
+        self._launch_plain()
+
+    def _launch_plain(self) -> None:
+        """The two agents that speak without TLS, on the host's loopback, with folders of their own."""
+        pair = self.plain
+        for role, port, option, folder in (
+            ("source", pair.source_port, "--state", "agent-plain"),
+            ("receiver", pair.receiver_port, "--store", "replica-plain"),
+        ):
+            argv = [sys.executable, "-m", "drill", "agent", "--role", role, "--insecure-no-tls"]
+            argv += ["--listen", f"{pair.address}:{port}", option, str(STATE_INSIDE / folder)]
+            log = self.host.folder / "log" / f"plain-{role}.log"
+            self.host.place.launch(argv, role=f"plain-{role}", log=log)
+            members.await_true(partial(self.host.place.listens, port), site.READY_SECONDS, f"the plain {role} agent")
 
     def inside(self, file: Path) -> str:
         """The path by which the host's own processes know a file of the images folder."""

@@ -69,7 +69,7 @@ class Bench:
         self._progress(f"a disk of {plan.shape.disk_bytes >> 20} MiB, {plan.shape.allocated_bytes >> 20} allocated")
         workload.fill(self._truth, plan.shape, plan.disk_seed)
         self._image(self._idle)
-        ours = Drill(self._place, self._machine("bench-drill"), "drill-no-tls")
+        ours = Drill(self._place, self._machine("bench-drill"), secure=True)
         tools = [*self._tools(ours)]
         for number in range(plan.rounds):
             self._round(number, _turned(tools, number), ours)
@@ -86,6 +86,7 @@ class Bench:
 
     def _tools(self, ours: Drill) -> Iterable[Tool]:
         yield ours
+        yield Drill(self._place, self._machine("bench-plain"), secure=False)
         yield LibvirtPush(self._place, self._machine("bench-push"))
         folder = self._place.images
         yield peers.Convert(self._idle, folder / "convert")
@@ -177,7 +178,7 @@ class Bench:
         self._runner.run(
             ["qemu-img", "create", "-q", "-f", "qcow2", str(self._place.images / f"{name}.qcow2"), str(size)]
         )
-        tool = Drill(self._place, self._place.start(name, size), name)
+        tool = Drill(self._place, self._place.start(name, size), secure=True)
         self._place.write(name, [(size - (1 << 20), os.urandom(1 << 16)), (0, os.urandom(1 << 16))])
         taken = measure(tool.full, tool.runner, serving=tool.serving(), memory=tool.memory())
         tool.clear()

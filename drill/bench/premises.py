@@ -32,7 +32,6 @@ from drill.lab.workload import BOOT_INSIDE, IMAGES_INSIDE, uri_outside
 from drill.model.identity import Role
 from drill.model.machine import Disk, KernelBoot, Machine
 
-LAB = "bench"
 TARGET = "vda"
 IO_SECONDS = 300.0
 _PAUSED = 1  # VIR_DOMAIN_START_PAUSED
@@ -44,14 +43,12 @@ Progress = Callable[[str], None]
 
 @contextmanager
 def opened(progress: Progress) -> Iterator[Premises]:
-    """The bench's lab, taken away at the end, whatever happens."""
-    topology = Topology(name=LAB, sites=(Site(name="bench", hosts=(Host(name="bench1"),)),))
-    site.down(LAB)
-    lab = site.up(topology, progress)
+    """A lab of this process's own, taken away at the end, whatever happens."""
+    topology = Topology(name=f"bench-{os.getpid()}", sites=(Site(name="bench", hosts=(Host(name="bench1"),)),))
     try:
-        yield Premises(lab)
+        yield Premises(site.up(topology, progress))
     finally:
-        site.down(LAB)
+        site.down(topology.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

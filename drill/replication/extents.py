@@ -79,7 +79,7 @@ def grouped(extents: Iterable[Extent], data_bytes: int, count: int) -> Iterator[
 def _cut(extents: Iterable[Extent], data_bytes: int) -> Iterator[Extent]:
     """DATA of at most `data_bytes` each, cut at multiples of it."""
     for extent in extents:
-        if extent.kind is ExtentKind.ZERO:
+        if extent.kind is ExtentKind.ZERO or extent.offset % data_bytes + extent.length <= data_bytes:
             yield extent
             continue
         at = extent.offset
@@ -102,6 +102,9 @@ def _page_pieces(extents: Iterable[Extent], size_bytes: int) -> Iterator[Extent]
     for extent in extents:
         if extent.end > size_bytes:
             raise BadInput("extent list", f"{extent} reaches beyond the disk's {size_bytes} bytes")
+        if not (extent.offset | extent.length) % PAGE_BYTES:
+            yield extent
+            continue
         down, up = _page_floor(extent.offset), _page_ceil(extent.end, size_bytes)
         if extent.kind is ExtentKind.DATA:
             yield Extent(down, up - down, ExtentKind.DATA)
@@ -125,7 +128,7 @@ def _without_overlap(pieces: Iterable[Extent]) -> Iterator[Extent]:
         if piece.end <= end:
             continue
         start = max(piece.offset, end)
-        yield Extent(start, piece.end - start, piece.kind)
+        yield piece if start == piece.offset else Extent(start, piece.end - start, piece.kind)
         end = piece.end
 
 

@@ -173,3 +173,12 @@ def test_continuous_integration_requires_the_lab() -> None:
     assert "DRILL_REQUIRE_LAB=1" in script
     assert '/run" test "$@"' in script
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_peers_names_the_packages_it_would_install(machine: Machine) -> None:
+    machine.has("id", "#!/bin/sh\necho 1000\n")
+    machine.has("dpkg-query", NONE_INSTALLED)
+    said = machine.run("--peers")
+    assert said.returncode == 3
+    assert said.stderr.startswith("error: not root: packages are missing (virtnbdbackup borgbackup restic")
+    assert machine.untouched()

@@ -106,12 +106,15 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         table.add_row(row["tool"], *cells, "yes" if row["exact"] else "NO")
     text = io.StringIO()
     Console(file=text, width=110).print(table)
-    large = found["large_disk"]
+    large, resync = found["large_disk"], found["resync_ratio"]
+    beside = [f"a resync sends {resync} of the bytes that differ"] if resync is not None else []
+    if large is not None:
+        said = f"{large['full_seconds']} s, {large['peak_rss_mib']} MiB"
+        beside.append(f"a sparse disk of {large['gib']} GiB: {said}")
     return [
         *text.getvalue().splitlines(),
         *(f"{name}: {value}" for name, value in found["ratios"].items()),
         f"an empty cycle: {found['empty_cycle_ms']} ms",
-        f"a resync sends {found['resync_ratio']} of the bytes that differ",
-        f"a sparse disk of {large['gib']} GiB: {large['full_seconds']} s, {large['peak_rss_mib']} MiB",
+        *beside,
         *(f"left out: {name}: {reason}" for name, reason in found["left_out"].items()),
     ]

@@ -1,8 +1,8 @@
 """How a cycle log becomes files: everything a new point needs but its seal.
 
-Every file is new, written once, under a name that no manifest knows yet.  A log that continues is first made durable as
-it is (a log file), then applied by redo; one that brings a whole disk is applied as it arrives, because writing a full
-copy twice would cost more than sending it again.
+Every file is new, written once, under a name that no manifest knows yet, so a log is applied as it arrives: each frame
+once it matches its digest, and none of it counts before the whole log has matched and the manifest names its files.
+Writing the log itself first would write everything twice, and sending it again costs no more than reading it again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from drill.model.cycle import LogDisk, LogHeader
 from drill.ports import Files, Lanes
 from drill.replication.cyclelog import LogReader, Order
 from drill.replication.digests import Staging
-from drill.replication.frame import Frame, Packed, check, unpack
+from drill.replication.frame import Frame, Packed, unpack
 from drill.replication.manifest import DIGESTS, SealedPoint, StoredDisk, page_digests, tag
 from drill.replication.qcow2 import OverlayWriter
 
 Source = Callable[[int], bytes | memoryview]
-_SPOOL_BYTES = 1 << 20
 
 
 class DiskWriter(Protocol):
@@ -74,7 +73,6 @@ class Landing:
         self._header = header
         self._head = head
         self._tag = tag(header.epoch, header.sequence)
-        self.log_path = f"{header.item}/log-{self._tag}.cycle"
         self.disks = tuple(self._stored(disk) for disk in header.disks)
 
     def land(self, source: Source) -> LogReader:
@@ -85,8 +83,6 @@ class Landing:
         item = self._header.item
         self._files.make_folder(f"{item}/{DIGESTS}")
         self._files.sync_folder("")
-        if not any(disk.full for disk in self._header.disks):
-            source = self._spool(source)
         reader = self.reader(source)
         self._compare(self._apply(reader), reader)
         self._files.sync_folder(f"{item}/{DIGESTS}")
@@ -99,17 +95,6 @@ class Landing:
         if reader.header != self._header:
             raise BadInput("cycle log", "its header is not the one that was offered")
         return reader
-
-    def _spool(self, source: Source) -> Source:
-        """Write the log to a file, check it whole, make it durable; returns where to read it from."""
-        self._files.truncate(self.log_path, 0)
-        spool = _Spool(self._files, self.log_path, source)
-        for _ in self._lanes.ordered(check, self.reader(spool.take).frames()):
-            pass
-        spool.flush()
-        self._files.sync(self.log_path)
-        self._files.sync_folder(self._header.item)
-        return _FileSource(self._files, self.log_path).take
 
     def _apply(self, reader: LogReader) -> list[str]:
         """Write the files of the new point; returns the roots that their content has."""
@@ -163,40 +148,3 @@ class Landing:
     def _staging(self, disk: LogDisk) -> Staging:
         digests = page_digests(self._files, self._header.item, disk.target)
         return Staging(self._files, digests, self._tag, disk.size_bytes, fresh=disk.full)
-
-
-class _Spool:
-    """Passes on what it reads from a source and appends it to a file."""
-
-    def __init__(self, files: Files, path: str, source: Source) -> None:
-        self._files = files
-        self._path = path
-        self._source = source
-        self._buffer = bytearray()
-        self._written = 0
-
-    def take(self, length: int) -> bytes | memoryview:
-        data = self._source(length)
-        self._buffer += data
-        if len(self._buffer) >= _SPOOL_BYTES:
-            self.flush()
-        return data
-
-    def flush(self) -> None:
-        self._files.write(self._path, self._written, bytes(self._buffer))
-        self._written += len(self._buffer)
-        self._buffer.clear()
-
-
-class _FileSource:
-    """Reads a file from its beginning."""
-
-    def __init__(self, files: Files, path: str) -> None:
-        self._files = files
-        self._path = path
-        self._at = 0
-
-    def take(self, length: int) -> bytes:
-        data = self._files.read(self._path, self._at, length)
-        self._at += len(data)
-        return data

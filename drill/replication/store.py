@@ -3,7 +3,6 @@
     <item>/manifest.json                     which points are sealed, and where (generation, checksum)
     <item>/base-<epoch>-<seq>.<disk>.raw     a full copy: raw and sparse
     <item>/point-<epoch>-<seq>.<disk>.qcow2  what one cycle changed, over the base or point before it, until folded
-    <item>/log-<epoch>-<seq>.cycle           a cycle log on its way to become a point
     <item>/digests/<disk>.*                  page digests of the head
 
 Every cycle is a point, and what a point says never changes, so points are read, booted and proven while cycles go on
@@ -224,8 +223,6 @@ class Store:
         except BaseException:
             self._manifests.close(item)
             raise
-        with suppress(OSError):
-            self._files.remove(landing.log_path)
         return point
 
     def head_digests(self, item: str, epoch: str, sequence: int, disk: str) -> HeadDigests:

@@ -6,6 +6,7 @@ job's export, and compares it with what a foreign tool reads from the replica.  
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
@@ -121,11 +122,19 @@ class UnderWay:
             self.outcome = error
 
 
+def orphans(vm: Replicated) -> list[str]:
+    """Images in the store that its manifest does not name."""
+    store = vm.replica("")
+    named = json.loads((store / "manifest.json").read_text("utf-8").split("\n", 1)[1])["files"]
+    found = [path.name for kind in ("base", "point") for path in store.glob(f"{kind}-*")]
+    return sorted(set(found) - set(named))
+
+
 def in_the_middle_of_a_cycle(vm: Replicated) -> UnderWay:
-    """A cycle under way: its log is arriving at the receiver."""
+    """A cycle under way: its log is arriving at the receiver, which writes the files of a point that is none yet."""
     store = vm.replica("")
 
     def must_arrive() -> None:
-        assert any(path.stat().st_size > 1 << 20 for path in store.glob("log-*"))
+        assert any((store / name).stat().st_size > 1 << 20 for name in orphans(vm))
 
     return UnderWay(vm).until(must_arrive, "the arrival of a log")

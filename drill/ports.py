@@ -410,10 +410,10 @@ class SourceAgent(Protocol):
         ...
 
     def pause(self, item: str) -> None:
-        """End the cycle that is running, and begin none until `resume`; the checkpoint is kept."""
+        """End the cycle that is running, and begin none until `unpause`; the checkpoint is kept."""
         ...
 
-    def resume(self, item: str) -> None:
+    def unpause(self, item: str) -> None:
         """Go on where it stopped; an item that is not paused begins a cycle."""
         ...
 

@@ -21,5 +21,5 @@ def command(out: Output, items: tuple[str, ...], every: bool, estate: Path) -> N
     known = read_estate(estate)
     protection = Protection(known, RemoteHosts(known))
     names = chosen(known, items, every=every)
-    each(names, lambda name: protection.source(name).resume(protection.identity(name)))
+    each(names, lambda name: protection.source(name).unpause(protection.identity(name)))
     out.result({"items": list(names)}, *(f"{name}: resumed" for name in names))

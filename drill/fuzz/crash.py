@@ -77,6 +77,15 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("put back", {"side": "receiver"}),
         _CYCLE,
     ),
+    "edited while off": (
+        *(_WRITE, _CYCLE, Step("offline", {"disk": 0, "at": 0.3, "revert": False, "which": 0})),
+        *(_OTHER, _CYCLE),
+    ),
+    "receiver put back, digests committed": (
+        *(_WRITE, _CYCLE, Step("keep", {"side": "receiver"}), _OTHER, _CYCLE, _WRITE, _CYCLE),
+        *(Step("put back", {"side": "receiver"}), _ZERO, _CYCLE),
+    ),
+    "resync of everything": (_WRITE, _CYCLE, _OTHER, Step("resync", {}), _CYCLE),
     "third point": (_WRITE, _CYCLE, _OTHER, _CYCLE, _ZERO, _WRITE, _CYCLE),
     "end of replication": (_WRITE, _CYCLE, _OTHER, _CYCLE, Step("end", {"again": True})),
     "protected again": (_WRITE, _CYCLE, Step("end", {"again": True}), _OTHER, _CYCLE),

@@ -161,12 +161,12 @@ class SourceClient:
         self._client.call("unprotect", type(None), seconds=LONG_SECONDS, item=item)
 
     def pause(self, item: str) -> None:
-        """Begin no cycle until `resume`."""
+        """Begin no cycle until `unpause`."""
         self._client.call("pause", type(None), seconds=LONG_SECONDS, item=item)
 
-    def resume(self, item: str) -> None:
+    def unpause(self, item: str) -> None:
         """Go on where it stopped."""
-        self._client.call("resume", type(None), seconds=LONG_SECONDS, item=item)
+        self._client.call("unpause", type(None), seconds=LONG_SECONDS, item=item)
 
     def resync(self, item: str) -> Point:
         """Read every disk whole and compare, now."""

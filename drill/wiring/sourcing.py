@@ -140,10 +140,10 @@ class SourceRole:
         return worker.cycle(witness=witness, application_consistent=application_consistent, deep=deep)
 
     def pause(self, item: str) -> None:
-        """Begin no cycle until `resume`."""
+        """Begin no cycle until `unpause`."""
         self._worker(item).pause()
 
-    def resume(self, item: str) -> None:
+    def unpause(self, item: str) -> None:
         """Go on where it stopped."""
         self._worker(item).resume()
 

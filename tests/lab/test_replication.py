@@ -5,9 +5,11 @@ The oracle is a whole read of the same backup job's export by nbdcopy, never our
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 
 from drill.errors import DrillError, Refused
 from drill.lab import site, topology
-from drill.model.point import ItemState, Point
+from drill.model.point import Health, ItemState, Point
 from tests.lab.micro_machines import await_done
 from tests.lab.replicated import SIZES, Replicated, clear_zero_bits, network_of, replicated
 
@@ -199,3 +201,76 @@ def test_a_store_put_back_to_an_older_state_is_noticed(vm: Replicated, tmp_path:
     assert (point.sequence, point.full) == (1, False)
     assert set(vm.reasons()) == set(SIZES), "every disk is compared with the older head"
     assert len({one.epoch for one in vm.points()}) == 2
+
+
+@pytest.mark.spec("S1")
+def test_a_resync_after_lost_tracking_sends_hardly_more_than_what_differs(vm: Replicated, tmp_path: Path) -> None:
+    """At most 1.05 times the pages that differ between the two points, as qemu-img reads them; noise is written."""
+    before = sealed(vm)
+    noise = random.Random(5)
+    block = vm.near.folder / "lib" / "images" / "noise"
+    for count in range(24):
+        block.write_bytes(noise.randbytes(65536 * (1 + count % 4)))
+        offset = noise.randrange(300) * 65536 + 4096 * (count % 3)
+        vm.io("vdb", f"write -s /var/lib/libvirt/images/noise {offset} {block.stat().st_size}")
+    vm.io("vdc", "write -z 5M 64k", "flush")
+    block.unlink()
+    vm.io("vdb", "flush")  # what was not flushed dies with QEMU
+    vm.kill_qemu()
+    point = sealed(vm)
+    assert set(vm.reasons().values()) == {"its changes were not tracked"}
+    differing = 4096 * sum(pages_differing(vm, before, point, target, tmp_path) for target in SIZES)
+    ratio = point.sent_bytes / differing
+    print(f"resync: {point.sent_bytes} bytes sent, {differing} differ, ratio {ratio:.4f}")  # noqa: T201 - the figure
+    assert point.sent_bytes > 2 << 20, "the noise did not travel"
+    assert ratio <= 1.05
+
+
+def pages_differing(vm: Replicated, before: Point, after: Point, target: str, folder: Path) -> int:
+    """Pages of 4 KiB that two points of the replica have otherwise, as qemu-img reads them."""
+    contents = []
+    for point in (before, after):
+        (source,) = vm.replica("").glob(f"*-{point.epoch}-{point.sequence}.{target}.*")
+        raw = folder / f"{target}.{point.sequence}"
+        form = source.suffix.removeprefix(".")
+        argv = ["qemu-img", "convert", "-f", form, "-O", "raw", "--", str(source), str(raw)]
+        subprocess.run(argv, check=True, timeout=60)
+        contents.append(raw.read_bytes())
+    first, second = contents
+    return sum(first[at : at + 4096] != second[at : at + 4096] for at in range(0, len(second), 4096))
+
+
+def test_a_deep_check_finds_a_byte_that_was_changed_beneath_qemu(vm: Replicated) -> None:
+    vm.io("vdb", "write -P 33 7M 64k", "flush")
+    sealed(vm)
+    path = next(disk.path for disk in vm.machine.disks if disk.target == "vdb")
+    listed = json.loads(vm.near.run(["qemu-img", "map", "-U", "--output=json", "-f", "qcow2", path]).stdout)
+    start = 7 << 20
+    (run,) = [one for one in listed if one["start"] <= start < one["start"] + one["length"]]
+    offset = run["offset"] + start - run["start"]
+    vm.near.run(["dd", "if=/dev/zero", f"of={path}", "bs=1", "count=1", f"seek={offset}", "conv=notrunc,fsync"])
+    with network_of(vm.near):
+        point = vm.source.cycle(vm.item, witness=True, deep=True)
+        status = vm.source.status(vm.item)
+    assert {disk.target: disk.untracked_pages for disk in status.cycles[-1].disks} == {"vda": 0, "vdb": 1, "vdc": 0}
+    assert status.health.level is Health.CRITICAL
+    assert vm.differing(point) == []
+    with network_of(vm.near):
+        vm.source.cycle(vm.item, witness=False, deep=True)
+        assert vm.source.status(vm.item).health.level is Health.NORMAL
+
+
+@pytest.mark.spec("S4")
+def test_a_paused_item_ships_nothing_and_goes_on_incrementally(vm: Replicated) -> None:
+    before = sealed(vm)
+    with network_of(vm.near):
+        vm.source.pause(vm.item)
+        assert vm.source.status(vm.item).state is ItemState.SUSPENDED
+        with pytest.raises(Refused, match="paused"):
+            vm.source.cycle(vm.item, witness=False)
+    vm.io("vdb", "write -P 34 3M 64k")
+    with network_of(vm.near):
+        vm.source.unpause(vm.item)
+    await_done(lambda: _has_points(vm, vm.points().index(before) + 2), "a cycle after the pause")
+    assert vm.reasons() == {}
+    sealed(vm)

@@ -17,7 +17,7 @@ def _write(scene: Scene, args: Args) -> str:
 
 def _zero(scene: Scene, args: Args) -> str:
     disk = scene.disk(integer(args, "disk"))
-    if scene.world.hypervisor.running and not scene.world.hypervisor.guest.frozen:
+    if scene.world.hypervisor.writes:
         disk.zero(*scene.place(disk, real(args, "at"), integer(args, "sectors")))
     return "zeroed"
 

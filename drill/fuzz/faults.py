@@ -62,6 +62,8 @@ EVENTS: Final = (
     "plugged",
     "snapshot",
     "slow scratch",
+    "scratch full",
+    "scratch nearly full",
     "rival",
 )
 """What happens to the guest, or beside us, while an export is read."""
@@ -71,6 +73,8 @@ AGENT: Final = (*(f"agent {mood}" for mood in Mood if mood is not Mood.WELL), "s
 FAULTS: Final = (
     *AGENT,
     "checkpoint refused",
+    "scratch full",
+    "scratch at 80 %",
     *(f"{side} {kind}" for side in SIDES for kind, *_ in _STORAGE.values()),
     *(f"{side} power lost idle" for side in SIDES),
     *(f"{side} put back" for side in SIDES),
@@ -265,6 +269,8 @@ def _event(world: World, name: str, write: Callable[[int, float], None]) -> list
         "plugged": ("disk plugged during a cycle", 1, lambda: _refused(world)),
         "snapshot": ("foreign snapshot during a cycle", 1, lambda: _refused(world)),
         "slow scratch": ("scratch slow", 4, lambda: world.clock.sleep(20.0)),
+        "scratch full": ("scratch full", 1, world.hypervisor.starve),
+        "scratch nearly full": ("scratch at 80 %", 1, world.hypervisor.give_up),
         "rival": ("two agents during a cycle", 1, world.on_rival),
     }[name]
 

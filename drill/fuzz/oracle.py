@@ -247,13 +247,14 @@ class Oracle:
         if content.size != truth.size:
             raise Violated("I14", f"{name} has {content.size} bytes, not {truth.size}")
         pages = list(content.differing(truth))
+        number = self.instants[point.begun_us].number
+        same = [one.number for one in self.instants.values() if target in one.disks and content.same(one.disks[target])]
+        if later := [other for other in same if other > number]:
+            raise Violated("I2", f"{name} is of instant {later[0]}, not {number}")
         if all(number not in truth.pages for number in pages):
             raise Violated("I7", f"{name} pages {pages[:4]} should be zeros")
-        number = self.instants[point.begun_us].number
-        for other in self.instants.values():
-            if other.number != number and target in other.disks and content.same(other.disks[target]):
-                late = other.number > number
-                raise Violated("I2" if late else "I6", f"{name} is of instant {other.number}, not {number}")
+        if same:
+            raise Violated("I6", f"{name} is of instant {same[0]}, not {number}")
         if pages == [(truth.size - 1) // PAGE] and truth.size % PAGE:
             raise Violated("I14", f"{name} differs in its last, partial page")
         raise Violated("I1", f"{name} differs in pages {pages[:8]}")

@@ -102,7 +102,7 @@ class Scene:
         if fill:
             pages = range(fill, fill - (-length // PAGE))
             data = b"".join([number.to_bytes(4, "little") * (PAGE // 4) for number in pages])[:length]
-        if self.world.hypervisor.running and not self.world.hypervisor.guest.frozen:
+        if self.world.hypervisor.writes:
             found.write(offset, data)
 
     def write_meanwhile(self, disk: int, at: float) -> None:

@@ -29,6 +29,8 @@ def judge_flag(oracle: Oracle, header: LogHeader, hypervisor: SimHypervisor) -> 
 def judge_thaw(oracle: Oracle, world: World) -> None:
     """A cycle that may have frozen the guest is over: it is left so neither by us nor by its timers."""
     guest = world.hypervisor.guest
+    if world.processes[SOURCE].alive and not world.happened & UNANSWERED:
+        oracle.must("I32", not world.hypervisor.paused, "a cycle is over and the guest is still paused")
     if not (guest.armed or guest.frozen):
         return
     hindered = world.happened & (UNANSWERED | set(AGENT)) or world.hypervisor.frozen

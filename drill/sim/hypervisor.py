@@ -40,7 +40,8 @@ class Instant:
 class SimHypervisor:
     """libvirt, QEMU and the guest's disks; they outlive every agent.
 
-    `frozen`: QEMU is there and answers nothing, neither libvirt nor a reader of its export.
+    `frozen`: QEMU is there and answers nothing, neither libvirt nor a reader of its export.  `paused`: the scratch
+    file of a job could not grow; job and export look healthy, and only who ends the job lets the guest run (fact 3).
     """
 
     def __init__(self, domain: str, disks: Mapping[str, SimDisk], clock: SimClock) -> None:
@@ -49,7 +50,7 @@ class SimHypervisor:
         self.clock = clock
         self.running = True
         self.reachable = True
-        self.frozen = False
+        self.frozen = self.paused = False
         self.session = 1
         self.checkpoints: dict[str, frozenset[str]] = {}
         self.job: SimJob | None = None
@@ -59,6 +60,19 @@ class SimHypervisor:
         self.on_drop: Callable[[str], None] = _nobody
         self.guest = SimGuest(clock, _nobody)
         self.begin_seconds, self.refuses_checkpoints = 0.0, False
+
+    @property
+    def writes(self) -> bool:
+        """Whether the guest can write now."""
+        return self.running and not self.paused and not self.guest.frozen
+
+    def starve(self) -> None:
+        """The scratch file of the open job is full when the guest writes next."""
+        self.paused = self.job is not None
+
+    def give_up(self) -> None:
+        """The job ends, at 80 % of its scratch or because its agent wants it so, and the guest runs."""
+        self.job, self.paused = None, False
 
     def kill(self) -> None:
         """SIGKILL of QEMU."""
@@ -71,7 +85,7 @@ class SimHypervisor:
     def start(self) -> None:
         """QEMU again, with what the images hold."""
         self.session += not self.running
-        self.running, self.frozen = True, False
+        self.running, self.frozen, self.paused = True, False, False
 
     def freeze(self) -> None:
         """QEMU answers nothing any more."""
@@ -203,7 +217,7 @@ class SimJob:
     def end(self) -> None:
         """Abort, which is the normal end."""
         if self.open:
-            self._hypervisor.job = None
+            self._hypervisor.give_up()
 
     def extents(self, target: str) -> Iterator[Extent]:
         """What differs from the base of a disk."""
@@ -311,7 +325,7 @@ class SimBackups:
         """End a job that a dead agent left."""
         hypervisor = self._ask("abort_leftover", domain)
         found = hypervisor.job is not None
-        hypervisor.job = None
+        hypervisor.give_up()
         self._answer("abort_leftover")
         return found
 

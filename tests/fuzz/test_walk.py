@@ -22,7 +22,7 @@ SEEDS = Path(__file__).parent / "seeds"
 def test_no_walk_falls_and_every_fault_and_invariant_comes() -> None:
     """Seeds are fixed, so that this is the same every time; `drill fuzz walk` goes on from here."""
     tally = Tally()
-    falls = [(number, fall) for number, _, fall in walk.run(1, 60, tally, most=400)]
+    falls = [(number, fall) for number, _, fall in walk.run(1, 60, tally, most=600)]
     assert not falls
     counts = {**tally.faults, **tally.invariants}
     assert not [name for name, count in counts.items() if not count]

@@ -9,7 +9,7 @@ from drill.errors import Damaged, DrillError, Refused
 from drill.fuzz import thaw
 from drill.fuzz.deeds_asked import ASKED_DEEDS
 from drill.fuzz.deeds_guest import GUEST_DEEDS
-from drill.fuzz.deeds_hostile import hostile
+from drill.fuzz.deeds_hostile import hostile, intruder
 from drill.fuzz.deeds_keep import KEEP_DEEDS
 from drill.fuzz.deeds_seed import seed
 from drill.fuzz.deeds_store import STORE_DEEDS
@@ -166,6 +166,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "network": _network,
     "rival": _rival,
     "hostile": hostile,
+    "intruder": intruder,
     "stale": _stale,
     "end": _end,
     "seed": seed,

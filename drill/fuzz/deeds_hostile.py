@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from drill.errors import DrillError
+from drill.errors import DrillError, Refused, Untrusted
+from drill.fuzz.papers import INTRUDERS
 from drill.fuzz.scene import Args, Scene, integer
-from drill.fuzz.world import ITEM, outcome_of
+from drill.fuzz.world import ITEM, RECEIVER, outcome_of
 from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
@@ -70,6 +71,42 @@ def hostile(scene: Scene, args: Args) -> str:
     if outcome_of(world.points) == "done":
         oracle.must("I11", world.points() == before, "a forged log changed the points")
     return answer
+
+
+def intruder(scene: Scene, args: Args) -> str:
+    """A peer with a certificate of our authority, but not for this, sends what the source could send next, or did.
+
+    What it sends is sound and in its place: only who sends it is wrong.
+    """
+    world, oracle, kind = scene.world, scene.oracle, INTRUDERS[integer(args, "who") % len(INTRUDERS)]
+    if world.store is None or outcome_of(world.points) != "done":
+        return "nothing"
+    letter = _letter(scene, integer(args, "which"))
+    if letter is None:
+        return "nothing"
+    world.note(f"{kind} peer")
+    version = world.files[RECEIVER].version
+    with world.papers.intruder(kind, letter.header.term):
+        try:
+            world.network.deliver(letter, letter.log, broken=False)
+        except (Refused, Untrusted) as error:
+            known = isinstance(error, Untrusted) or error.rule == "I11"
+        except DrillError:
+            known = False
+        else:
+            known = False
+    world.network.attempts.clear()
+    oracle.must("I11", known, f"a log of {kind} peer was looked at")
+    oracle.must("I11", version == world.files[RECEIVER].version, f"a log of {kind} peer changed the store")
+    return "turned away"
+
+
+def _letter(scene: Scene, which: int) -> Letter | None:
+    """A log that the source sent, or a forged one that would follow the head; None where there is neither."""
+    kept, points = scene.world.network.kept, scene.world.points()
+    if kept and (which % 2 or not points):
+        return kept[which % len(kept)]
+    return Letter(*_forged(points[-1], len(_BAD_HEADERS))) if points else None
 
 
 def _forged(newest: SealedPoint, which: int) -> tuple[LogHeader, bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from drill.errors import Failed, Unknown, Unreachable
+from drill.fuzz.papers import INTRUDERS, MIDWAY
 from drill.fuzz.steps import Value
 from drill.fuzz.world import RECEIVER, SOURCE, World
 from drill.sim.guest import Mood
@@ -104,6 +105,8 @@ FAULTS: Final = (
     "version skew",
     "hostile log",
     *(f"medium {kind}" for kind in ("lost", "flipped", "cut", "without a part", "of another day")),
+    *MIDWAY,
+    *(f"{kind} peer" for kind in INTRUDERS),
     "looked at in the middle of a log",
     "libvirt failed",
     "libvirt answer lost",
@@ -180,6 +183,8 @@ HARMLESS: Final = frozenset(
         "tracker lied",
         "resync asked for",
         "source of an old term",
+        "certificate rotated",
+        *(f"{kind} peer" for kind in INTRUDERS),
         "overlay full",
     }
 )
@@ -208,6 +213,7 @@ def plan(world: World, args: Mapping[str, Value], write: Callable[[int, float], 
 def settle(world: World) -> None:
     """The step is over, and so are its faults."""
     world.network.weather = Weather()
+    world.papers.renew()
     hypervisor = world.hypervisor
     hypervisor.guest.recover()
     hypervisor.during, hypervisor.begin_seconds, hypervisor.refuses_checkpoints = [], 0.0, False
@@ -232,6 +238,8 @@ def _plan_one(world: World, name: str, number: float, write: Callable[[int, floa
     elif name == "checkpoint refused":
         world.note(name)
         world.hypervisor.refuses_checkpoints = True
+    elif name in MIDWAY:
+        world.network.weather.certificate = (1 + int(number), name)
     elif name in EVENTS:
         world.hypervisor.during += [*(_nothing for _ in range(int(number))), *_event(world, name, write)]
     else:

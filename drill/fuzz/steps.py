@@ -12,6 +12,7 @@ from itertools import accumulate
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
+from drill.fuzz.papers import INTRUDERS, MIDWAY
 from drill.fuzz.world import DiskPlan
 
 Value: TypeAlias = int | float | str | bool | list[list[str | int | float]]
@@ -64,6 +65,7 @@ WEIGHTS: Final = {
     "release": 0.4,
     "scrub": 0.12,
     "seed": 0.3,
+    "intruder": 0.6,
 }
 """How often each kind comes, relative to the others."""
 
@@ -108,6 +110,7 @@ CYCLE_FAULTS: Final = {
     "reorder": 0.2,
     "skew": 0.2,
     "midway": 0.3,
+    **dict.fromkeys(MIDWAY, 0.35),
 }
 """Faults of a cycle, and how often each comes."""
 
@@ -140,6 +143,7 @@ _NUMBERS: Final = {
     **dict.fromkeys(("slow scratch", "scratch full", "scratch nearly full"), 2),
     "libvirtd killed": 1,
     "midway": 12,
+    **dict.fromkeys(MIDWAY, 6),
 }
 DRIFT: Final = 1
 """A step of the clock of so many seconds means that it goes at another rate."""
@@ -309,6 +313,7 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "seed": _seed,
     "rehearse": _rehearsal,
     "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},
+    "intruder": lambda rng: {"who": rng.randrange(len(INTRUDERS)), "which": rng.randrange(1 << 16)},
     "hostile": lambda rng: {"which": rng.randrange(1 << 16)},
     "offline": lambda rng: {
         "disk": rng.randrange(3),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
 from drill.errors import Damaged, DrillError, Unknown, Unreachable
 from drill.fuzz.keeping import Keeping
+from drill.fuzz.papers import Papers, send
 from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
 from drill.replication import manifest
@@ -80,7 +81,9 @@ class World:
         }
         self.runs = SimFiles(self.processes[RECEIVER], self.rng, "runs")
         self.images = SimImages({"store": self.files[RECEIVER], "runs": self.runs})
+        self.papers = Papers(ITEM, self.clock.now_us)
         self.network = SimNetwork(_Taker(self), self.rng, self.note, self.clock.sleep)
+        self.network.on_certificate = self._certificate
         self.on_rival: Callable[[], object] = _nothing
         self._rival: ItemSource | None = None
         self.copies: dict[str, dict[str, Folder]] = {}
@@ -95,6 +98,13 @@ class World:
         """Count a fault that happened."""
         self.noted[kind] += 1
         self.happened.add(kind)
+
+    def _certificate(self, kind: str) -> None:
+        """Something befalls the certificate of whoever sends; with nothing new to befall it, it is looked at again."""
+        if kind:
+            self.note(kind)
+            self.papers.befall(kind)
+        self.papers.check()
 
     def reseed(self, salt: int) -> None:
         """The simulator's choices from here on depend on `salt` alone."""
@@ -306,6 +316,7 @@ class _Taker:
 
     def head(self, item: str) -> Point | None:
         """The newest point."""
+        self._world.papers.admit("head", item)
         return self._do(lambda role: role.head(item))
 
     def chunks(self, item: str, epoch: str, sequence: int, disk: str, first: int, count: int) -> str:
@@ -318,12 +329,14 @@ class _Taker:
 
     def accept(self, header: LogHeader) -> None:
         """Look at a header, as the first half of `receive` does."""
+        send(self._world.papers, header.item, header.term)
         self._world.on_offer(header)
         store = self._world.store
         self._do(lambda _: store.accept(header) if store is not None else None)
 
     def receive(self, header: LogHeader, source: Callable[[int], bytes | memoryview]) -> Point:
         """Take a log."""
+        send(self._world.papers, header.item, header.term)
         return self._do(lambda role: role.receive(header, lambda: None, source))
 
     def _do(self, work: Callable[[ReceiverRole], T]) -> T:

@@ -65,6 +65,7 @@ class Weather:
     slow: bool = False
     midway: int | None = None
     spoil: Callable[[bytes], bytes] | None = None
+    certificate: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class SimNetwork:
     """Joins sources to a taker.  `attempts` are the headers of logs of which any byte reached it since last asked.
 
     `up`: whether anything passes; `deaf`: whether questions pass and answers do not (an asymmetric partition).
-    `wait` lets time pass; `on_midway` is called while a log arrives.
+    `wait` lets time pass; `on_midway` is called while a log arrives, `on_certificate` with what befalls its sender's.
     """
 
     def __init__(self, taker: Taker, rng: Random, noted: Callable[[str], None], wait: Callable[[float], None]) -> None:
@@ -87,6 +88,7 @@ class SimNetwork:
         self.up = True
         self.deaf = False
         self.on_midway: Callable[[], None] = _nobody_looks
+        self.on_certificate: Callable[[str], None] = _unnoted
         self.weather = Weather()
         self.kept: list[Letter] = []
         self.attempts: list[LogHeader] = []
@@ -108,6 +110,8 @@ class SimNetwork:
             if reads == self.weather.midway:
                 self._noted("looked at in the middle of a log")
                 self.on_midway()
+            if self.weather.certificate is not None:
+                self._certificate(reads, *self.weather.certificate)
             if at + length > len(sent):
                 raise Unknown("receiving a log", "connection lost" if broken else "silence")
             at += length
@@ -117,6 +121,11 @@ class SimNetwork:
             return self.taker.receive(letter.header, source)
         except Killed as error:
             raise Unknown("receive", "connection lost") from error
+
+    def _certificate(self, reads: int, when: int, kind: str) -> None:
+        """From some read on the sender's certificate is another; the receiver looks at it while the log arrives."""
+        if reads >= when:
+            self.on_certificate(kind if reads == when else "")
 
     def deliver_again(self, index: int) -> tuple[Letter, Point | DrillError] | None:
         """An old log arrives, of whatever epoch; None when none is kept."""

@@ -142,8 +142,10 @@ class ReceiverRole:
 
     def allow(self, item: str, sender: Identity, term: int) -> None:
         """Let one source, and no other, send an item's logs."""
-        with self._granting:
+        with self._granting, self._locks.held(item):
             self._grants.allow(Grant(item=item, sender=sender, term=term))
+            if self._store.points(item):
+                self._store.raise_term(item, max(term, self._store.term(item)))
 
     def grants(self) -> Mapping[str, Grant]:
         """Who may send what, by item."""

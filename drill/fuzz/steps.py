@@ -73,7 +73,7 @@ STORAGE: Final = (
     *("crash", "power", "sync", "write", "stuck", "read", "space"),
     *("close", "descriptors", "memory", "device"),
 )
-_STORAGE_WEIGHTS: Final = {"close": 0.3, "descriptors": 0.3, "memory": 0.3, "device": 1.2}
+_STORAGE_WEIGHTS: Final = {"close": 0.6, "descriptors": 0.3, "memory": 0.3, "device": 1.2}
 CYCLE_FAULTS: Final = {
     **{f"source {kind}": _STORAGE_WEIGHTS.get(kind, 1.0) for kind in STORAGE},
     **{f"receiver {kind}": _STORAGE_WEIGHTS.get(kind, 1.5) for kind in STORAGE},

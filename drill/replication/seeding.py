@@ -81,11 +81,12 @@ def look(medium: Files, item: str) -> Seed | None:
     return seed
 
 
-def take_in(store: Store, medium: Files, item: str, progress: Progress) -> Point:
+def take_in(store: Store, medium: Files, item: str, progress: Progress, *, term: int = 1) -> Point:
     """Import: the point that the seed became; a seed that is a point already gives that point (idempotent).
 
     All of it is read and compared before anything is written.  Whatever is raised, no point came of it, save for
-    Unknown.  Refused when the receiver's head is neither nothing nor what the seed supersedes.
+    Unknown.  Refused when the receiver's head is neither nothing nor what the seed supersedes, and for a seed from
+    before `term` (I29).
     """
     try:
         seed = look(medium, item)
@@ -96,18 +97,20 @@ def take_in(store: Store, medium: Files, item: str, progress: Progress) -> Point
     for found in store.points(item):
         if found.point.log_digest == seed.log_digest:
             return found.point
-    header = _verified(store, medium, seed, progress)
+    header = _verified(store, medium, seed, progress, term)
     parts = _Parts(medium, seed, lambda done: progress(seed.size_bytes + done, 2 * seed.size_bytes))
     return store.receive(header, parts.take)
 
 
-def _verified(store: Store, medium: Files, seed: Seed, progress: Progress) -> LogHeader:
+def _verified(store: Store, medium: Files, seed: Seed, progress: Progress, term: int) -> LogHeader:
     """Read the log whole: every part and the log itself are what the seed says, and it is the next one."""
     parts = _Parts(medium, seed, lambda done: progress(done, 2 * seed.size_bytes))
     reader = LogReader(parts.take)
     header = reader.header
     if (header.item, header.epoch, header.sequence) != (seed.item, seed.epoch, seed.sequence):
         raise BadInput(f"seed of {seed.item}", f"its log is {header.item[:80]!r} {header.epoch[:80]!r}")
+    if header.term < term:
+        raise Refused(f"a seed of term {header.term}, and {seed.item} is in term {term}", "I29", "export it again")
     store.accept(header)
     for _ in reader.frames():
         pass

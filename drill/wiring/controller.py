@@ -208,11 +208,10 @@ class Protection:
 
     def export_seed(self, name: str, folder: str, tell: Tell) -> Seed:
         """Write an item's first copy to a medium at its source host (spec H2); Refused within one site (H6)."""
-        order, item = self.order(name), self.estate.items[name]
-        hosts = self.estate.hosts
+        item, hosts = self.estate.items[self.item_named(name)], self.estate.hosts
         if hosts[item.source_host].site == hosts[item.target_host].site:
             raise Refused(f"{name} is replicated within one site: its first copy goes over the network", "H6")
-        agent = self.hosts.source(item.source_host)
+        order, agent = self.order(name), self.hosts.source(item.source_host)
         return _told(lambda: agent.export_seed(order, folder), lambda: agent.seed_progress(order.item), tell)
 
     def import_seed(self, name: str, folder: str, tell: Tell) -> Point:

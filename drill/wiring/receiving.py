@@ -133,8 +133,9 @@ class ReceiverRole:
 
     def import_seed(self, item: str, folder: str) -> Point:
         """Take an item's first copy from a medium."""
+        grant = self.granted(item)
         with self._locks.held(item):
-            return seeding.take_in(self._store, self._own, self._copies, item, folder)
+            return seeding.take_in(self._store, self._own, self._copies, item, folder, term=grant.term if grant else 1)
 
     def seed_progress(self, item: str) -> tuple[int, int]:
         """How far an import is; no lock is waited for."""

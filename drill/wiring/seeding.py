@@ -51,13 +51,13 @@ def export_location(folder: str, state: str, machine: Machine) -> LocalFiles:
     return _probed(folder, (state, DISKS, *disks), machine.uuid)
 
 
-def take_in(store: Store, own: tuple[str, ...], copies: Copies, item: str, folder: str) -> Point:
-    """Import an item's seed from a location; the caller holds the item's lock."""
+def take_in(store: Store, own: tuple[str, ...], copies: Copies, item: str, folder: str, *, term: int) -> Point:
+    """Import an item's seed of a term or a later one from a location; the caller holds the item's lock."""
     names.item(item)
     found = _probed(folder, own, item)
     medium.check_plain(folder, item)
     try:
-        return seeding.take_in(store, found, item, copies.begun(item))
+        return seeding.take_in(store, found, item, copies.begun(item), term=term)
     finally:
         copies.ended(item)
 

@@ -63,7 +63,7 @@ class Handed:
             spoil(self.medium / name, what)
 
     def take_in(self) -> Point:
-        return seeding.take_in(self.store, self.own, Copies(), ITEM, self.location)
+        return seeding.take_in(self.store, self.own, Copies(), ITEM, self.location, term=1)
 
 
 def written(place: Path, recipe: Mapping[str, Any]) -> None:

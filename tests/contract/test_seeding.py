@@ -357,6 +357,14 @@ def test_a_location_that_cannot_be_written_or_lies_is_refused_before_anything_is
         assert "full rights" in found.value.remedy
 
 
+def test_a_seed_of_a_term_that_is_over_is_refused(carried: Carried) -> None:
+    carried.export()
+    with pytest.raises(Refused, match="term") as found:
+        seeding.take_in(carried.pair.link.store, carried.medium, ITEM, quiet, term=2)
+    assert found.value.rule == "I29"
+    assert carried.pair.points() == ()
+
+
 def test_a_seed_given_up_is_copied_over_the_network(carried: Carried) -> None:
     carried.export()
     journal = carried.pair.source.journal

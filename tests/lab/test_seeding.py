@@ -14,6 +14,7 @@ import pytest
 
 from drill.errors import BadInput, Damaged, Refused
 from drill.lab import site, topology
+from drill.model.identity import Identity, Role
 from drill.model.point import ItemState, ProtectionOrder
 from tests.lab.micro_machines import await_done
 from tests.lab.replicated import Replicated, network_of, replicated
@@ -49,6 +50,7 @@ def order(vm: Replicated) -> ProtectionOrder:
         receiver=f"{vm.far.link_address}:8084",
         interval_seconds=2,
         witness=True,
+        receiver_name=vm.far.name,
     )
 
 
@@ -57,6 +59,7 @@ def test_a_first_copy_is_carried_and_cycles_go_on_from_it(vm: Replicated, media:
     near, far = media
     vm.io("vdb", "write -P 1 0 3M", "write -P 2 9M 64k")
     with network_of(vm.near):
+        vm.receiver.allow(vm.item, Identity(role=Role.SOURCE, name=vm.near.name), term=1)
         with pytest.raises(Refused, match="replication host itself"):
             vm.source.export_seed(order(vm), "/var/lib/drill")
         seed = vm.source.export_seed(order(vm), str(near))

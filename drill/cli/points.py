@@ -1,4 +1,4 @@
-"""`drill points`: the recovery points of an item, as the receiving side has them."""
+"""`drill points`: the recovery points of an item, as the receiving side keeps them; locks on them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,64 @@ import click
 
 from drill.cli._estate import estate_option, read_estate
 from drill.cli.output import Output, spoken
-from drill.model.point import Point
+from drill.core.points import choose
+from drill.errors import Usage
+from drill.model.retention import KeptPoint, StoreReport
+from drill.ports import ReceiverAgent
 from drill.wiring.controller import Protection, RemoteHosts
 
 
 @click.command()
 @click.argument("item")
+@click.option("--lock", "locked", metavar="POINT", help="Keep this point until it is unlocked.")
+@click.option("--reason", default="", help="Why it is locked.")
+@click.option("--unlock", "unlocked", metavar="POINT", help="Leave this point to retention again.")
 @estate_option
 @spoken
-def command(out: Output, item: str, estate: Path) -> None:
-    """List the recovery points of an item, oldest first."""
+def command(out: Output, item: str, locked: str | None, reason: str, unlocked: str | None, estate: Path) -> None:
+    """List the recovery points of an item, oldest first.
+
+    A POINT is `latest` or EPOCH/SEQUENCE, as they are listed.
+    """
+    if locked and unlocked:
+        raise Usage("a point is locked or unlocked, not both")
     known = read_estate(estate)
     protection = Protection(known, RemoteHosts(known))
-    target = known.items[protection.item_named(item)].target_host
-    points = protection.hosts.receiver(target).points(protection.identity(item))
-    out.result({"item": item, "points": [asdict(one) for one in points]}, *(_line(one) for one in points))
+    receiver = protection.hosts.receiver(known.items[protection.item_named(item)].target_host)
+    identity = protection.identity(item)
+    for choice in (locked, unlocked):
+        if choice is not None:
+            _change(receiver, identity, item, choice, reason if choice is locked else None)
+    report = receiver.kept(identity)
+    points = [asdict(one.point) for one in report.points]
+    out.result({"item": item, "points": points, "store": asdict(report)}, *_lines(report))
 
 
-def _line(point: Point) -> str:
-    instant = datetime.fromtimestamp(point.begun_us / 1e6, UTC)
+def _change(receiver: ReceiverAgent, identity: str, item: str, choice: str, reason: str | None) -> None:
+    """Lock a point for a reason, or unlock it where there is none."""
+    point = choose(receiver.points(identity), choice, item)
+    if reason is None:
+        receiver.unlock(identity, point.epoch, point.sequence)
+    else:
+        receiver.lock(identity, point.epoch, point.sequence, reason or "locked by the operator")
+
+
+def _lines(report: StoreReport) -> list[str]:
+    kept = f"every cycle of {report.policy.window_seconds} s, {report.policy.additional} hourly points before"
+    proven = [f"{target} proven {_time(at)}" for target, at in report.proven]
+    owed = [f"owed: {', '.join(report.owed)} must come from the source again"] if report.owed else []
+    return [*(_line(one) for one in report.points), *owed, f"kept: {kept}; longest chain {report.chain} files", *proven]
+
+
+def _line(kept: KeptPoint) -> str:
+    point = kept.point
     kind = "full" if point.full else "incremental"
-    return f"{point.epoch}/{point.sequence}  {instant:%Y-%m-%d %H:%M:%S.%f} UTC  {kind}  {point.sent_bytes} bytes sent"
+    words = [kind, f"{point.sent_bytes} bytes sent"]
+    words += ["application-consistent"] if point.application_consistent else []
+    words += [f"locked: {kept.lock.reason}"] if kept.lock else []
+    words += [f"DAMAGED: {', '.join(kept.damaged)}"] if kept.damaged else []
+    return "  ".join([f"{point.epoch}/{point.sequence}", _time(point.begun_us), *words])
+
+
+def _time(us: int) -> str:
+    return f"{datetime.fromtimestamp(us / 1e6, UTC):%Y-%m-%d %H:%M:%S.%f} UTC"

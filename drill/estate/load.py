@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from drill.errors import BadInput
+from drill.core import retention
+from drill.errors import BadInput, Refused
 from drill.estate import schema
 from drill.estate.yaml import Document, Path_, read
 from drill.model.bandwidth import Bandwidth, BandwidthWindow
 from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
 from drill.model.network import Subnet, VmNetwork
+from drill.model.retention import RetentionPolicy
 
 
 def load(path: Path) -> Estate:
@@ -49,12 +51,16 @@ class _Resolver:
         for index, server in enumerate(self.section.servers):
             self._server(server, ("servers", index))
         self._unique("policies", (one.name for one in self.section.policies))
+        for index, one in enumerate(self.section.policies):
+            self._check_retention(one, ("policies", index))
         policies = {
             one.name: Policy(
                 name=one.name,
                 copy_frequency_seconds=one.copy_frequency_seconds,
                 witness=one.witness,
                 application_consistent_hours=one.application_consistent_hours,
+                window_seconds=one.window_minutes * 60,
+                additional_points=one.additional_points,
                 resync_window="" if one.resync_window == "at once" else one.resync_window,
                 compress=one.compression,
                 bandwidth=_bandwidth(one.bandwidth) if one.bandwidth else None,
@@ -82,6 +88,14 @@ class _Resolver:
             if name in seen:
                 raise self._wrong((list_name, index, "name"), f"{name!r} is named twice")
             seen.add(name)
+
+    def _check_retention(self, policy: schema.PolicySection, path: Path_) -> None:
+        """The bounds of E5 and E6."""
+        kept = RetentionPolicy(window_seconds=policy.window_minutes * 60, additional=policy.additional_points)
+        try:
+            retention.check(kept, policy.application_consistent_hours)
+        except Refused as refused:
+            raise self._wrong((*path, "additional_points"), f"{refused.reason} ({refused.rule})") from refused
 
     def _server(self, server: schema.ServerSection, path: Path_) -> None:
         logical = {one.name for one in server.logical_networks}

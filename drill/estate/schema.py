@@ -139,6 +139,8 @@ class PolicySection(Section):
     copy_frequency_seconds: Literal[30, 300, 900]
     witness: bool = False
     application_consistent_hours: int = Field(default=0, ge=0, le=12)
+    window_minutes: int = Field(default=60, ge=0, le=1440)
+    additional_points: int = Field(default=24, ge=0, le=24)
     resync_window: str = Field(
         default="18:30-06:00", pattern=r"^(at once|([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)$"
     )

@@ -41,6 +41,7 @@ class Policy:
 
     `application_consistent_hours` is how far application-consistent points lie apart, 0 for none (spec E6).  A resync
     waits for `resync_window`, `HH:MM-HH:MM` in the source host's local time (spec S1); empty means at once.
+    Every cycle of `window_seconds` stays a point, and `additional_points` hourly ones before (spec E5).
     Without `compress` data travels and is stored as it is; `bandwidth` None means no limit.
     """
 
@@ -48,6 +49,8 @@ class Policy:
     copy_frequency_seconds: int
     witness: bool
     application_consistent_hours: int = 0
+    window_seconds: int = 3600
+    additional_points: int = 24
     resync_window: str = ""
     compress: bool = True
     bandwidth: Bandwidth | None = None

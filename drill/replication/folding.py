@@ -24,6 +24,8 @@ from drill.replication.manifest import Manifest
 from drill.replication.overlay import Overlay, union
 from drill.replication.qcow2 import OverlayWriter
 
+SYNC_BYTES = 8 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Below:
@@ -135,13 +137,16 @@ def _ranges(overlays: list[Overlay]) -> list[int]:
     return sorted({first for overlay in overlays for first in overlay.ranges()})
 
 
-def _into_overlay(_: Files, overlays: list[Overlay], __: str, writer: OverlayWriter) -> Iterator[None]:
+def _into_overlay(files: Files, overlays: list[Overlay], _: str, writer: OverlayWriter) -> Iterator[None]:
+    written = 0
     for first in _ranges(overlays):
         for run in union(overlays, first):
             if run.overlay is None:
                 writer.zero(run.offset, run.length)
             else:
                 writer.data(run.offset, run.read())
+                written += run.length
+        written = _synced(files, writer.path, written)
         yield
 
 
@@ -149,11 +154,22 @@ def _into_base(files: Files, overlays: list[Overlay], base: str, _: OverlayWrite
     """A disk that has grown since makes its base grow, too."""
     if (files.size(base) or 0) < overlays[0].size_bytes:
         files.truncate(base, overlays[0].size_bytes)
+    written = 0
     for first in _ranges(overlays):
         for run in union(overlays, first):
             if run.overlay is None:
                 files.punch(base, run.offset, run.length)
             else:
                 files.write(base, run.offset, run.read())
+                written += run.length
+        written = _synced(files, base, written)
         yield
     files.sync(base)
+
+
+def _synced(files: Files, path: str, written: int) -> int:
+    """Make what was written durable now and then, so that the last sync does not take long; what is not durable yet."""
+    if written < SYNC_BYTES:
+        return written
+    files.sync(path)
+    return 0

@@ -48,7 +48,7 @@ class OverlayWriter:
         if not 0 < len(backing.encode()) <= _BACKING_MAX or backing_format not in ("raw", "qcow2"):
             raise Usage(f"{backing!r} ({backing_format}) cannot be the backing of an overlay")
         self._files = files
-        self._path = path
+        self.path = path
         self._size = size_bytes
         self._backing = backing
         self._backing_format = backing_format
@@ -78,8 +78,8 @@ class OverlayWriter:
         table, clusters = self._refcounts()
         self._tables(CLUSTER_BYTES, struct.pack(f">{len(self._l1)}Q", *self._l1))
         self._tables(0, header(self._size, self._backing, self._backing_format, table, clusters))
-        self._files.write(self._path, self._next * CLUSTER_BYTES, SUM_MAGIC + self._sum.digest())
-        self._files.sync(self._path)
+        self._files.write(self.path, self._next * CLUSTER_BYTES, SUM_MAGIC + self._sum.digest())
+        self._files.sync(self.path)
 
     def data(self, offset: int, data: bytes | memoryview) -> None:
         """Write whole pages behind all that was written so far."""
@@ -91,7 +91,7 @@ class OverlayWriter:
                 self._at, self._next = self._next * CLUSTER_BYTES, self._next + 1
             inside = start % CLUSTER_BYTES
             step = min(len(data) - done, CLUSTER_BYTES - inside)
-            self._files.write(self._path, self._at + inside, data[done : done + step])
+            self._files.write(self.path, self._at + inside, data[done : done + step])
             self._allocated |= _mask(inside, step)
             done += step
 
@@ -156,7 +156,7 @@ class OverlayWriter:
 
     def _tables(self, at: int, data: bytes) -> None:
         """Write what is no data, and count it in."""
-        self._files.write(self._path, at, data)
+        self._files.write(self.path, at, data)
         count_in(self._sum, data)
 
 

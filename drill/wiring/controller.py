@@ -26,6 +26,7 @@ from drill.model.estate import Estate
 from drill.model.fact import Fact
 from drill.model.identity import Identity, Role
 from drill.model.point import ItemStatus, Point, ProtectionOrder
+from drill.model.retention import RetentionPolicy
 from drill.model.seed import Seed
 from drill.orchestration.actions import Actions
 from drill.orchestration.durable import DurableRuns
@@ -184,8 +185,12 @@ class Protection:
 
     def protect(self, name: str) -> str:
         """Order the replication of one item; its id.  The same again is harmless."""
-        order = self.order(name)
-        self.hosts.source(self.estate.items[name].source_host).protect(order)
+        order, item = self.order(name), self.estate.items[name]
+        policy = RetentionPolicy(
+            window_seconds=item.pair.policy.window_seconds, additional=item.pair.policy.additional_points
+        )
+        self.hosts.receiver(item.target_host).retain(order.item, policy)
+        self.hosts.source(item.source_host).protect(order)
         return order.item
 
     def order(self, name: str) -> ProtectionOrder:

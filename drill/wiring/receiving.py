@@ -179,6 +179,12 @@ def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
     return ReceiverRole(store, receiver, GrantFiles(files), folders)
 
 
+def offline_store(folder: str) -> Store:
+    """The store in a folder that no agent has; Refused where one does."""
+    claim(folder)
+    return Store(LocalFiles(folder), HostClock(), ThreadLanes(2, 6))
+
+
 def receiver_service(role: ReceiverRole, security: Security | None = None) -> Service:
     """The receiver role as the agent serves it."""
     taker: LogTaker = role

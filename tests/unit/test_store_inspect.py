@@ -1,4 +1,4 @@
-"""`drill store inspect`: a store tells of itself, and is not touched."""
+"""`drill store`: a store tells of itself without being touched, and is proven byte for byte."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from drill.errors import Damaged, Usage
+from drill.errors import Damaged, Refused, Usage
 from drill.host.files import LocalFiles
+from drill.wiring.receiving import claim
 from fixtures.command_line import CommandLine
 from tests.contract.pair import ITEM, Pair
 
@@ -59,3 +60,24 @@ def test_a_damaged_manifest_is_an_error(store: Path, drill: CommandLine) -> None
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, drill: CommandLine) -> None:
     assert drill("store", "inspect", str(tmp_path / "nowhere")).exit_code == Usage.exit_code
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_scrub_proves_a_store_and_finds_a_flipped_bit(store: Path, drill: CommandLine) -> None:
+    said = drill("store", "scrub", str(store), "--all", "--json")
+    assert said.exit_code == 0
+    assert [target for target, _ in said.document["items"][0]["proven"]] == ["vda"]
+    path = next((store / ITEM).glob("point-*"))
+    data = bytearray(path.read_bytes())
+    data[65536 * 2] ^= 1
+    path.write_bytes(data)
+    again = drill("store", "scrub", str(store))
+    assert again.exit_code == 0, "it was its turn a moment ago"
+    said = drill("store", "scrub", str(store), "--all")
+    assert said.exit_code == Damaged.exit_code
+    assert "damaged" in said.output
+    assert "DAMAGED: vda" in drill("store", "inspect", str(store)).output
+
+
+def test_a_store_that_an_agent_has_is_not_scrubbed_by_another(store: Path, drill: CommandLine) -> None:
+    claim(str(store))
+    assert drill("store", "scrub", str(store)).exit_code == Refused.exit_code

@@ -15,6 +15,7 @@ from typing import Final
 from drill.errors import Refused
 from drill.identity.allowed import SEND, Asked, refusal
 from drill.identity.certificate import Passport, Usage
+from drill.model.cycle import LogHeader
 from drill.model.identity import Grant, Identity, Role
 
 ALWAYS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
@@ -30,13 +31,14 @@ class Papers:
     (What terms mean to the store is walked by the sources that come back from an old one, I29.)
     """
 
-    def __init__(self, item: str, now_us: Callable[[], int]) -> None:
+    def __init__(self, item: str, now_us: Callable[[], int], noted: Callable[[str], None]) -> None:
         self.item = item
         self._term: int | None = None
         self._restored = True
         self.own = _passport(Identity(role=Role.SOURCE, name="near"), 1)
         self.shown = self.own
         self._now_us = now_us
+        self._noted = noted
         self._revoked: set[int] = set()
         self._serial = 1
 
@@ -52,6 +54,17 @@ class Papers:
         grants = {self.item: Grant(item=self.item, sender=self.own.identity, term=granted)}
         if reason := refusal(self.shown.identity, asked, grants):
             raise Refused(reason, "I11")
+
+    def send(self, header: LogHeader) -> None:
+        """A log is offered."""
+        self.admit(SEND, header.item, header.term)
+
+    def arrive(self, kind: str) -> None:
+        """The receiver looks at the sender's certificate while a log arrives; `kind` befalls it first, if anything."""
+        if kind:
+            self._noted(kind)
+            self.befall(kind)
+        self.check()
 
     def befall(self, kind: str) -> None:
         """Something happens to the source's certificate; a rotated one is another one from here on."""
@@ -90,11 +103,6 @@ class Papers:
             yield
         finally:
             self.shown, self._term = self.own, None
-
-
-def send(papers: Papers, item: str, term: int) -> None:
-    """A log is offered."""
-    papers.admit(SEND, item, term)
 
 
 def _passport(identity: Identity, serial: int) -> Passport:

@@ -102,7 +102,7 @@ CYCLE_FAULTS: Final = {
     "snapshot": 0.15,
     "scratch full": 0.4,
     "scratch nearly full": 0.4,
-    "slow scratch": 0.15,
+    "slow scratch": 0.35,
     "rival": 0.25,
     "half open": 0.3,
     "late answer": 0.2,

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from drill.errors import Damaged, DrillError, Unknown, Unreachable
 from drill.fuzz.keeping import Keeping
-from drill.fuzz.papers import Papers, send
+from drill.fuzz.papers import Papers
 from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
 from drill.replication import manifest
@@ -81,9 +81,8 @@ class World:
         }
         self.runs = SimFiles(self.processes[RECEIVER], self.rng, "runs")
         self.images = SimImages({"store": self.files[RECEIVER], "runs": self.runs})
-        self.papers = Papers(ITEM, self.clock.now_us)
-        self.network = SimNetwork(_Taker(self), self.rng, self.note, self.clock.sleep)
-        self.network.on_certificate = self._certificate
+        self.papers = Papers(ITEM, self.clock.now_us, self.note)
+        self.network = SimNetwork(_Taker(self), self.rng, self.note, self.clock.sleep, self.papers.arrive)
         self.on_rival: Callable[[], object] = _nothing
         self._rival: ItemSource | None = None
         self.copies: dict[str, dict[str, Folder]] = {}
@@ -98,13 +97,6 @@ class World:
         """Count a fault that happened."""
         self.noted[kind] += 1
         self.happened.add(kind)
-
-    def _certificate(self, kind: str) -> None:
-        """Something befalls the certificate of whoever sends; with nothing new to befall it, it is looked at again."""
-        if kind:
-            self.note(kind)
-            self.papers.befall(kind)
-        self.papers.check()
 
     def reseed(self, salt: int) -> None:
         """The simulator's choices from here on depend on `salt` alone."""
@@ -329,14 +321,14 @@ class _Taker:
 
     def accept(self, header: LogHeader) -> None:
         """Look at a header, as the first half of `receive` does."""
-        send(self._world.papers, header.item, header.term)
+        self._world.papers.send(header)
         self._world.on_offer(header)
         store = self._world.store
         self._do(lambda _: store.accept(header) if store is not None else None)
 
     def receive(self, header: LogHeader, source: Callable[[int], bytes | memoryview]) -> Point:
         """Take a log."""
-        send(self._world.papers, header.item, header.term)
+        self._world.papers.send(header)
         return self._do(lambda role: role.receive(header, lambda: None, source))
 
     def _do(self, work: Callable[[ReceiverRole], T]) -> T:

@@ -83,12 +83,19 @@ class SimNetwork:
     `wait` lets time pass; `on_midway` is called while a log arrives, `on_certificate` with what befalls its sender's.
     """
 
-    def __init__(self, taker: Taker, rng: Random, noted: Callable[[str], None], wait: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        taker: Taker,
+        rng: Random,
+        noted: Callable[[str], None],
+        wait: Callable[[float], None],
+        on_certificate: Callable[[str], None],
+    ) -> None:
         self.taker = taker
         self.up = True
         self.deaf = False
         self.on_midway: Callable[[], None] = _nobody_looks
-        self.on_certificate: Callable[[str], None] = _unnoted
+        self.on_certificate = on_certificate
         self.weather = Weather()
         self.kept: list[Letter] = []
         self.attempts: list[LogHeader] = []

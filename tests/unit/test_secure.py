@@ -168,9 +168,10 @@ def test_strangers_that_say_nothing_do_not_keep_others_out(receiver: Receiver, m
 def test_reading_and_writing_at_once_do_not_disturb_each_other(receiver: Receiver) -> None:
     """Several logs at the same time, each with its pulse and its credit crossing it."""
     results: list[object] = []
+    sender = receiver.sender()
 
     def send() -> None:
-        with receiver.sender().send(offered()) as stream:
+        with sender.send(offered()) as stream:
             for start in range(0, len(BODY), 70_001):
                 stream.write(BODY[start : start + 70_001])
                 stream.say_working()

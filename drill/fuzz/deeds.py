@@ -13,7 +13,7 @@ from drill.fuzz.deeds_hostile import hostile, intruder
 from drill.fuzz.deeds_keep import KEEP_DEEDS
 from drill.fuzz.deeds_seed import seed
 from drill.fuzz.deeds_store import STORE_DEEDS
-from drill.fuzz.faults import SIDES, UNANSWERED
+from drill.fuzz.faults import HARMLESS, SIDES, UNANSWERED
 from drill.fuzz.scene import Args, Deed, Scene, integer
 from drill.fuzz.steps import DRIFT
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, outcome_of
@@ -42,6 +42,9 @@ def _cycle(scene: Scene, args: Args) -> str:
     if source is not None and world.processes[SOURCE].alive and answered:
         scene.oracle.must("I32", world.hypervisor.job is None, "a cycle is over and its job is still open")
     scene.oracle.must("L2", len(world.network.attempts) <= LOGS_MAX, f"{len(world.network.attempts)} logs in one cycle")
+    ours = [name for name in world.hypervisor.checkpoints if name.startswith(PREFIX)]
+    if outcome == "done" and not world.happened - HARMLESS:
+        scene.oracle.must("I20", len(ours) <= 1, f"checkpoints {ours} are there after a cycle that was done")
     scene.expect(outcome)
     return outcome
 

@@ -52,8 +52,11 @@ def _rot(scene: Scene, args: Args) -> str:
     rotten = [path for path in sorted(files.paths()) if path.endswith(_ROTS) and files.inode(path).size]
     if not rotten or files.read_only:
         return "nothing"
-    path = rotten[integer(args, "file") % len(rotten)]
-    place, bit = int(real(args, "at") * files.inode(path).size), integer(args, "bit")
+    kinds = sorted({path.rpartition(".")[2] for path in rotten})
+    number, which = divmod(integer(args, "file"), len(kinds))
+    rotten = [path for path in rotten if path.endswith(kinds[which])]
+    path = rotten[number % len(rotten)]
+    place, bit = int(real(args, "at") * files.used(path)), integer(args, "bit")
     files.flip(path, place, bit)
     world.note(f"{side} rot")
     scene.rotten = True

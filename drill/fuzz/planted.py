@@ -37,10 +37,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PLANTS = Path(__file__).resolve().parent / "plants"
 
 NOT_YET = {
-    "prune_locked": "retention",
-    "prune_all": "retention",
-    "retain_under_test_failover": "retention",
-    "fold_inplace": "folding",
     "two_receivers": "terms",
     "plan_step_twice": "plans",
     "unknown_reported_pass": "plans",

@@ -30,7 +30,7 @@ WEIGHTS: Final = {
     "write": 22,
     "pages": 9,
     "zero": 9,
-    "cycle": 6.8,
+    "cycle": 6.2,
     "restart": 2.6,
     "power": 1.0,
     "qemu": 1.0,
@@ -45,7 +45,7 @@ WEIGHTS: Final = {
     "stale": 0.7,
     "keep": 0.8,
     "put back": 0.7,
-    "rot": 0.5,
+    "rot": 0.7,
     "end": 0.35,
     "forget": 0.12,
     "rehearse": 0.7,
@@ -124,16 +124,19 @@ _KINDS: Final = tuple(WEIGHTS)
 _KIND_SUMS: Final = tuple(accumulate(WEIGHTS.values()))
 _FAULTS: Final = tuple(CYCLE_FAULTS)
 _FAULT_SUMS: Final = tuple(accumulate(CYCLE_FAULTS.values()))
+_CYCLE_OPERATIONS: Final = (60, 80, 120)
+"""A cycle takes some 65 operations on either side, one in ten more than 115."""
+
 _REACH: Final = {
-    "sync": 8,
-    "space": 16,
-    "write": 22,
-    "stuck": 22,
-    "read": 12,
-    "close": 12,
-    "descriptors": 40,
-    "memory": 40,
-    "device": 6,
+    "sync": 14,
+    "space": 30,
+    "write": 40,
+    "stuck": 40,
+    "read": 20,
+    "close": 20,
+    "descriptors": 80,
+    "memory": 80,
+    "device": 8,
 }
 _PARTS: Final = ("flip", "truncate", "reorder")
 _NUMBERS: Final = {
@@ -214,7 +217,7 @@ def _frozen(rng: Random, faults: list[list[str | int | float]]) -> dict[str, Val
 def _fault(rng: Random, name: str) -> list[str | int | float]:
     last = name.rpartition(" ")[2]
     if last in STORAGE:
-        return [name, rng.randrange(_REACH.get(last, 60))]
+        return [name, rng.randrange(_REACH.get(last, rng.choice(_CYCLE_OPERATIONS)))]
     if name == "cut":
         return [name, rng.choice((0, rng.randrange(3000), rng.randrange(20_000)))]
     if name in _PARTS:

@@ -146,7 +146,10 @@ class PageDigests:
         self._files.sync_folder(folder)
 
     def _redo(self, staged: str) -> None:
-        magic, size_bytes, fresh = _HEAD.unpack(self._files.read(staged, 0, _HEAD.size))
+        head = self._files.read(staged, 0, _HEAD.size)
+        if len(head) < _HEAD.size:
+            raise Damaged(staged, "staged digests end too early")
+        magic, size_bytes, fresh = _HEAD.unpack(head)
         if magic != _MAGIC:
             raise Damaged(staged, "not a list of staged digests")
         if fresh:

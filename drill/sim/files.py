@@ -7,7 +7,8 @@ file's content or a content without its name.
 
 A failed sync is final (guarantees § 1, fact 10).  Of a file: what was pending is marked clean; the part of it that
 reached the disk is decided then and there, and no later sync brings the rest back, though everybody still reads it.  Of
-a folder: the file system's journal has failed, and it stays read-only until it is mounted again (`lose_power`).
+a folder: either the same, or the file system's journal has failed, and it stays read-only until it is mounted again
+(`lose_power`).
 """
 
 from __future__ import annotations
@@ -117,10 +118,13 @@ class SimFiles:
                 self._ask("sync_folder", path)
             except OSError:
                 self.failed_syncs += 1
-                self.read_only = True
+                if self._rng.random() < 0.5:
+                    self.read_only = True
+                else:
+                    folder.doom(self._rng)
                 raise
         self.version += 1
-        folder.synced()
+        self.retried_syncs += folder.synced()
 
     def replace(self, source: str, target: str) -> None:
         """Atomically rename within a folder."""
@@ -220,6 +224,12 @@ class SimFiles:
                 return True
             path = folder
 
+    def used(self, path: str) -> int:
+        """How much of a file there is before nothing but holes, at least a byte."""
+        inode = self._get(path)
+        last = max((n for n, page in inode.pages.items() if page != ZERO_PAGE), default=0)
+        return max(1, min(inode.size, last * PAGE + len(inode.pages.get(last, b"").rstrip(b"\0"))))
+
     def flip(self, path: str, offset: int, bit: int) -> None:
         """One bit rots, in what is read and in what is durable."""
         inode = self._get(path)
@@ -292,6 +302,7 @@ class SimFiles:
             else:
                 self.losses["name lost"] += 1
         folder.pending.clear()
+        folder.sync_failed = False
         folder.entries = dict(folder.durable)
         tree[path] = folder
         for name, found in folder.entries.items():
@@ -406,6 +417,7 @@ def _twin_folder(path: str, folder: Folder, tree: dict[str, Folder], twins: dict
 
     twin.entries = {name: copy(name, entry) for name, entry in folder.entries.items()}
     twin.durable = {name: copy(name, entry) for name, entry in folder.durable.items()}
+    twin.sync_failed = folder.sync_failed
     twin.pending = [tuple((name, entry and copy(name, entry)) for name, entry in effects) for effects in folder.pending]
     return twin
 

@@ -211,23 +211,40 @@ _Effects: TypeAlias = "tuple[_Effect, ...]"
 class Folder:
     """Entries as they are now, as they are durably, and the changes between."""
 
-    __slots__ = ("durable", "entries", "pending")
+    __slots__ = ("durable", "entries", "pending", "sync_failed")
 
     def __init__(self) -> None:
         self.entries: dict[str, Inode | Folder] = {}
         self.durable: dict[str, Inode | Folder] = {}
         self.pending: list[_Effects] = []
+        self.sync_failed = False
+
+    def doom(self, rng: Random) -> None:
+        """A sync failed: a pending rename reached the disk, with what was before it, or it never will."""
+        rest: list[_Effects] = []
+        for effects in self.pending:
+            if len(effects) == 1:
+                rest.append(effects)
+            elif rng.random() < 0.5:
+                for one in (*rest, effects):
+                    apply(self.durable, one)
+                rest.clear()
+            else:
+                self.sync_failed = True
+        self.pending = rest
 
     def change(self, *effects: _Effect) -> None:
         """Change entries together, atomically."""
         apply(self.entries, effects)
         self.pending.append(effects)
 
-    def synced(self) -> None:
-        """All entries are durable."""
+    def synced(self) -> bool:
+        """All entries are durable, but for what a failed sync lost; True when it failed and nothing is new since."""
+        retried, self.sync_failed = self.sync_failed and not self.pending, False
         for effects in self.pending:
             apply(self.durable, effects)
         self.pending.clear()
+        return retried
 
 
 def apply(entries: dict[str, Inode | Folder], effects: _Effects) -> None:

@@ -10,7 +10,7 @@ from drill.errors import BadInput
 from drill.fuzz import patches, planted
 from fixtures.command_line import ROOT, CommandLine
 
-QUICK = {"ack_early": {"I4"}, "clear_early": {"I5"}, "torn_instant": {"I2"}}
+QUICK = {"ack_early": {"I4", "I21"}, "clear_early": {"I5"}, "torn_instant": {"I2", "I20"}}
 ADDED_MAX = 6
 
 

@@ -143,3 +143,21 @@ def test_staged_digests_that_end_early_are_damaged() -> None:
     files.truncate(path, (files.size(path) or 0) - 1)
     with pytest.raises(Damaged):
         digests.commit("a", SIZE, promised)
+
+
+def test_staged_digests_of_which_a_power_failure_left_nothing_are_damaged() -> None:
+    files, digests = new()
+    files.write(digests.staged_path("t"), 0, b"DRILL")
+    with pytest.raises(Damaged, match="too early"):
+        digests.commit("t", PAGE, "0" * 64)
+
+
+def test_leaves_that_are_not_their_chunks_are_damaged_when_a_cycle_would_trim_by_them() -> None:
+    files, digests = new()
+    staging = Staging(files, digests, "t", PAGE * 4, fresh=True)
+    staging.add(frame(0, b"x" * PAGE * 4))
+    digests.commit("t", PAGE * 4, staging.finish())
+    assert digests.leaves(PAGE, PAGE) == pages.leaves(memoryview(b"x" * PAGE))
+    files.write("d/vda.leaves", 16, bytes(16))
+    with pytest.raises(Damaged, match="chunk 0"):
+        PageDigests(files, "d/vda").leaves(PAGE, PAGE)

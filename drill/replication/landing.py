@@ -8,6 +8,7 @@ Writing the log itself first would write everything twice, and sending it again 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from drill.errors import BadInput, Damaged, ResyncNeeded
@@ -88,6 +89,12 @@ class Landing:
         self._files.sync_folder(f"{item}/{DIGESTS}")
         self._files.sync_folder(item)
         return reader
+
+    def discard(self) -> None:
+        """Remove what was written, whose names no manifest has: where the disk is full, its manifest needs the room."""
+        for disk in self.disks:
+            with suppress(OSError):
+                self._files.remove(f"{self._header.item}/{disk.file}")
 
     def reader(self, source: Source) -> LogReader:
         """A reader of the log that was offered, and of no other."""

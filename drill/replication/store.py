@@ -215,6 +215,7 @@ class Store:
                 )
             )
         except OSError as error:
+            landing.discard()
             self._manifests.reopen(item)
             raise Failed("storing a cycle", str(error)) from error
         except DrillError:

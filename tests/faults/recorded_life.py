@@ -7,6 +7,7 @@ noted outside of the disk, with the size that the log of writes had then.
 from __future__ import annotations
 
 import random
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -173,7 +174,7 @@ class Judge:
         try:
             pair = self._recovered(folder, reached)
             return self._broken_promise(pair, reached) or self._wrong_now(pair) or self._wrong_next(pair)
-        except (DrillError, OSError, AssertionError) as error:
+        except (DrillError, OSError, AssertionError, LookupError, struct.error) as error:
             return f"{type(error).__name__}: {error}"
 
     def _recovered(self, folder: Path, reached: int) -> MountedPair:

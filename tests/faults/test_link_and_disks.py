@@ -1,4 +1,4 @@
-"""R7, R11, R12: what lies between the agents and under them: the link, the bitmaps and images of the source."""
+"""R7, R9, R11, R12, R13: what agents depend on: link, receiver's disk, source's bitmaps and images, guest's agent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 
 from drill.errors import DrillError, Failed
 from drill.model.point import Point
-from tests.faults.bench_lab import bench_lab, in_the_middle_of_a_cycle, sealed, sealed_soon, slow_link
+from tests.faults.bench_lab import NOISE, bench_lab, in_the_middle_of_a_cycle, noise, sealed, sealed_soon, slow_link
+from tests.faults.lying_agent import LIES, QUICK, lying
 from tests.lab.micro_machines import OWNER, await_done
-from tests.lab.replicated import SIZES, Replicated
+from tests.lab.replicated import SIZES, Replicated, network_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+REPLICAS = "/var/lib/drill/replica"
 FILTER = """table inet faults {{
   chain arriving {{ type filter hook input priority -10; iifname "link0" {rule}; }}
   chain leaving {{ type filter hook output priority -10; oifname "link0" {rule}; }}
@@ -25,7 +27,7 @@ FILTER = """table inet faults {{
 
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Replicated]:
-    with bench_lab("under") as found:
+    with bench_lab("under", agent=True) as found:
         yield found
 
 
@@ -135,6 +137,59 @@ def test_a_link_that_drops_fails_the_cycle_and_the_next_goes_on(vm: Replicated, 
     assert (point.epoch, point.full) == (before.epoch, False)
 
 
+# ------------------------------------------------------------------------------------------------- the receiver's disk
+
+
+@contextmanager
+def small_store(vm: Replicated, mib: int) -> Iterator[None]:
+    """The receiver's store lies on a file system of its own, with little room beside what is there."""
+    small = f"{REPLICAS}.small"
+    vm.kill_agent(vm.far, "agent-receiver")
+    vm.far.run(["mkdir", "-m", "700", small])
+    vm.far.run(["mount", "-n", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "small", small])
+    vm.far.run(["cp", "-a", "--sparse=always", f"{REPLICAS}/.", small])
+    vm.far.run(["mount", "-n", "--bind", small, REPLICAS])
+    vm.mend()
+    try:
+        yield
+    finally:
+        vm.kill_agent(vm.far, "agent-receiver")
+        vm.far.run(["umount", "-n", REPLICAS, small])
+        vm.far.run(["rmdir", small])
+        vm.mend()
+
+
+def test_a_full_disk_of_the_receiver_keeps_its_points_and_goes_on_when_there_is_room(vm: Replicated) -> None:
+    with small_store(vm, 72), noise(vm, 20 << 20):
+        sealed_soon(vm, "a cycle into the small store")
+        failed: DrillError | None = None
+        for number in range(4):
+            vm.io("vdb", f"write -s {NOISE} {number}M 20M")
+            try:
+                sealed(vm)
+            except DrillError as error:
+                failed = error
+                break
+        assert failed is not None, "the disk did not fill"
+        assert "space" in str(failed).lower()
+        kept = vm.points()
+        assert vm.differing(kept[-1]) == []
+        with network_of(vm.near):
+            assert vm.receiver.overlays("full-1", vm.item, kept[-1].epoch, kept[-1].sequence)
+            vm.receiver.remove_overlays("full-1")
+        with pytest.raises(DrillError):
+            vm.cycle()
+        assert vm.points() == kept
+        assert vm.running()
+        (pid,) = vm.far.pids("agent-receiver")
+        mounted = ["nsenter", "-t", str(pid), "-m", "mount", "-n", "-o", "remount,size=200m", REPLICAS]
+        vm.far.place.run(mounted)
+        point = sealed_soon(vm, "a cycle once there was room")
+        assert (point.epoch, point.sequence, point.full) == (kept[-1].epoch, kept[-1].sequence + 1, False)
+        assert all(vm.differing(one) == [] for one in kept if all(seal.witness for seal in one.disks))
+    assert sealed_soon(vm, "a cycle into the old store, which lost points").epoch
+
+
 # ------------------------------------------------------------------------------------------------- the source's images
 
 
@@ -184,6 +239,19 @@ def test_an_old_copy_of_a_disk_put_back_while_off_is_noticed(vm: Replicated) -> 
     assert (full_disks(vm, point), vm.reasons()) == (set(), {"vda": CLOSED, "vdb": CLOSED, "vdc": UNTRACKED})
 
 
+def test_bytes_changed_behind_qemu_while_off_are_noticed(vm: Replicated) -> None:
+    vm.io("vdb", "write -P 93 14M 64k")
+    sealed(vm)
+    with powered_off(vm):
+        image = vm.near.folder / "lib" / "images" / f"{vm.machine.name}.vdb.qcow2"
+        at = image.read_bytes().index(b"\x5d" * 4096)
+        with image.open("r+b") as file:
+            file.seek(at)
+            file.write(b"\x5e" * 512)
+    sealed_soon(vm, "a cycle after the edit")
+    assert vm.reasons() == dict.fromkeys(SIZES, CLOSED)
+
+
 def test_an_internal_snapshot_cannot_be_reverted_over_bitmaps_and_without_them_the_disk_is_read_whole(
     vm: Replicated,
 ) -> None:
@@ -221,3 +289,32 @@ def test_an_external_snapshot_and_its_commit_keep_points_exact(vm: Replicated) -
     vm.io("vdb", "write -P 95 18M 700k")
     sealed_soon(vm, "a cycle after the commit")
     (vm.near.folder / "lib" / "images" / "over.qcow2").unlink()
+
+
+# ---------------------------------------------------------------------------------------------------- the guest's agent
+
+
+def writes(vm: Replicated) -> int:
+    """How many writes QEMU has counted on the disk that the guest writes to several times a second."""
+    name = vm.machine.name
+    return vm.hypervisor.connection.call("count", lambda handle: int(handle.lookupByName(name).blockStats("vda")[2]))
+
+
+@pytest.mark.parametrize("lie", [lie if lie in QUICK else pytest.param(lie, marks=pytest.mark.long) for lie in LIES])
+def test_an_agent_that_lies_hangs_or_dies_never_makes_a_point_application_consistent(vm: Replicated, lie: str) -> None:
+    before = sealed(vm)
+    with lying(vm, lie):
+        with network_of(vm.near):
+            point = vm.source.cycle(vm.item, witness=True, application_consistent=True)
+            reason = vm.source.status(vm.item).application_reason
+        assert not point.application_consistent
+        assert reason
+        assert vm.differing(point) == []
+        assert (point.epoch, point.full) == (before.epoch, False)
+        counted = writes(vm)
+        await_done(lambda: _must_write_on(vm, counted), "the guest to write on", 12)
+        assert vm.running()
+
+
+def _must_write_on(vm: Replicated, counted: int) -> None:
+    assert writes(vm) > counted

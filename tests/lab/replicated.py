@@ -86,13 +86,14 @@ class Replicated:
     def receiver(self) -> ReceiverClient:
         return ReceiverClient(self.far.link_address, 8084, controller_of(self.lab), self.far.name)
 
-    def protect(self, interval_seconds: int = 3600) -> None:
+    def protect(self, interval_seconds: int = 3600, *, witness: bool = False) -> None:
         order = ProtectionOrder(
             item=self.item,
             domain=self.machine.name,
             receiver=f"{self.far.link_address}:8084",
             interval_seconds=interval_seconds,
             receiver_name=self.far.name,
+            witness=witness,
         )
         with network_of(self.near):
             self.receiver.allow(self.item, Identity(role=Role.SOURCE, name=self.near.name), term=1)

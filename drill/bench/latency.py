@@ -23,14 +23,16 @@ use strict; use warnings;
 my ($path, $seconds, $pause, $blocks) = @ARGV;
 sub now { my $b = "\\0" x 16; syscall(96, $b, 0); my ($s, $u) = unpack 'qq', $b; return $s * 1_000_000 + $u }
 sysopen my $file, $path, 0102, 0600 or die "$path: $!\\n";
-my ($begun, $count, $block) = (now(), 0, join '', map { chr($_ & 255) } 1 .. 4096);
-while ((my $at = now()) - $begun < $seconds * 1e6) {
+my ($count, $block) = (0, join '', map { chr($_ & 255) } 1 .. 4096);
+my $begun = now();
+do {
+    my $at = now();
     sysseek $file, 4096 * (($count++ * 7919) % $blocks), 0;
     (syswrite $file, $block) == 4096 or die "write: $!\\n";
     syscall(75, fileno $file) == 0 or die "fdatasync: $!\\n";
     print now() - $at, "\\n";
     select undef, undef, undef, $pause;
-}
+} while now() - $begun < $seconds * 1e6;
 unlink $path;
 """
 """Perl without a module: gettimeofday is call 96 of Linux on x86-64, fdatasync 75."""

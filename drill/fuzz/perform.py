@@ -13,7 +13,7 @@ from drill.fuzz.deeds import DEEDS
 from drill.fuzz.oracle import Violated
 from drill.fuzz.scene import CALM_CYCLES, Scene
 from drill.fuzz.steps import Step
-from drill.fuzz.world import DiskPlan
+from drill.fuzz.world import DiskPlan, Ground
 
 AGAIN_EVERY = 4
 """Of so many walks one has a further cycle at its end."""
@@ -22,8 +22,14 @@ AGAIN_EVERY = 4
 class Walk:
     """One walk through a world of its own."""
 
-    def __init__(self, plans: Sequence[DiskPlan], faults: Counter[str], invariants: Counter[str]) -> None:
-        self.scene = Scene(plans, faults, invariants)
+    def __init__(
+        self,
+        plans: Sequence[DiskPlan],
+        faults: Counter[str],
+        invariants: Counter[str],
+        ground: Ground | None = None,
+    ) -> None:
+        self.scene = Scene(plans, faults, invariants, ground)
         self.outcomes: list[str] = []
 
     def step(self, step: Step) -> str:

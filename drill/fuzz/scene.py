@@ -12,7 +12,7 @@ from drill.fuzz import faults, thaw
 from drill.fuzz.faults import HARMLESS, SIDES
 from drill.fuzz.oracle import Oracle, StepFacts, Violated
 from drill.fuzz.steps import SECTOR, Value
-from drill.fuzz.world import ITEM, RECEIVER, SOURCE, DiskPlan, World, outcome_of
+from drill.fuzz.world import ITEM, RECEIVER, SOURCE, DiskPlan, Ground, World, outcome_of
 from drill.model.cycle import LogHeader
 from drill.model.point import OverlayDisk
 from drill.model.retention import RetentionPolicy
@@ -39,8 +39,14 @@ class Scene:
     outside.  `rotten`: a bit has rotted somewhere and may be found at any later time.
     """
 
-    def __init__(self, plans: Sequence[DiskPlan], noted: Counter[str], invariants: Counter[str]) -> None:
-        self.world = World(plans, noted)
+    def __init__(
+        self,
+        plans: Sequence[DiskPlan],
+        noted: Counter[str],
+        invariants: Counter[str],
+        ground: Ground | None = None,
+    ) -> None:
+        self.world = World(plans, noted, ground)
         self.oracle = Oracle(self.world.hypervisor.instants, invariants)
         self.facts = StepFacts()
         self.forgot = True

@@ -18,7 +18,7 @@ from drill.fuzz.faults import FAULTS
 from drill.fuzz.oracle import INVARIANTS, Violated
 from drill.fuzz.perform import Walk
 from drill.fuzz.steps import Step
-from drill.fuzz.world import DiskPlan
+from drill.fuzz.world import DiskPlan, Ground
 
 TWICE_EVERY = 100
 PROGRESS_SECONDS = 5.0
@@ -66,10 +66,12 @@ def route(seed: int, number: int) -> Route:
     return Route(disks, tuple(step_kinds.steps(rng, rng.randrange(31, 53))))
 
 
-def walk(found: Route, faults: Counter[str], invariants: Counter[str]) -> tuple[Fall | None, tuple[str, ...]]:
+def walk(
+    found: Route, faults: Counter[str], invariants: Counter[str], ground: Ground | None = None
+) -> tuple[Fall | None, tuple[str, ...]]:
     """Walk a route to its end or fall; also what a second walk of it must give again, the steps' outcomes first."""
     done = 0
-    walker = Walk(found.disks, faults, invariants)
+    walker = Walk(found.disks, faults, invariants, ground)
     try:
         for step in found.steps:
             walker.step(step)

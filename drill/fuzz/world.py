@@ -62,10 +62,19 @@ class DiskPlan:
         return SimDisk(self.size, granule=self.granule, cluster=self.cluster, tracked=self.tracked)
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the receiver stands on where that is not simulated."""
+
+    files: SimFiles
+    runs: SimFiles
+    images: SimImages
+
+
 class World:
     """Both sides.  `noted` counts faults that happened; `salt` reseeds the simulator's choices."""
 
-    def __init__(self, disks: Sequence[DiskPlan], noted: Counter[str]) -> None:
+    def __init__(self, disks: Sequence[DiskPlan], noted: Counter[str], ground: Ground | None = None) -> None:
         self.noted = noted
         self.happened: set[str] = set()
         self.on_offer: Callable[[LogHeader], None] = _nobody
@@ -81,6 +90,8 @@ class World:
         }
         self.runs = SimFiles(self.processes[RECEIVER], self.rng, "runs")
         self.images = SimImages({"store": self.files[RECEIVER], "runs": self.runs})
+        if ground is not None:
+            self.files[RECEIVER], self.runs, self.images = ground.files, ground.runs, ground.images
         self.papers = Papers(ITEM, self.clock.now_us, self.note)
         self.network = SimNetwork(_Taker(self), self.rng, self.note, self.clock.sleep, self.papers.arrive)
         self.on_rival: Callable[[], object] = _nothing

@@ -18,6 +18,7 @@ from drill.model.retention import Lock, RetentionPolicy
 from drill.ports import Files
 from drill.replication import sealed
 from drill.replication.digests import PageDigests
+from drill.replication.reserve import Reserve
 
 NAME = "manifest.json"
 KIND = "manifest-1"
@@ -181,8 +182,9 @@ def _written(manifest: Manifest) -> _Written:
 class Manifests:
     """The manifests of all items of a store."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, reserve: Reserve | None = None) -> None:
         self._files = files
+        self._reserve = reserve or Reserve(files, 0)
         self._open: dict[str, sealed.Sealed[Manifest]] = {}
         self._stopped: dict[str, str] = {}
         self._opened: dict[str, int] = {}
@@ -253,7 +255,7 @@ class Manifests:
                 raise Damaged(f"{item}/{NAME}", f"it names {min(missing)}, which is not there: an old copy of it?")
             else:
                 self._check_files(found.value)
-                self._write(found.value, found.generation + 1)
+                self._reserve.backed(lambda: self._write(found.value, found.generation + 1))
             self._collect(self._open[item].value)
         return self._open[item]
 

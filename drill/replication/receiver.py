@@ -130,9 +130,15 @@ class Receiver:
         fresh = f"{run}/{item}.{disk.target}.new"
         if self._runs.size(fresh) is not None:
             self._runs.remove(fresh)
-        self._images.create_overlay(self._runs.locate(fresh), backing, disk.format, size)
+        self._store.reserve.backed(lambda: self._create(fresh, backing, disk.format, size))
         self._runs.replace(fresh, name)
         return OverlayDisk(target=disk.target, path=path)
+
+    def _create(self, name: str, backing: str, format: str, size_bytes: int) -> None:
+        """An empty overlay; what a disk without room left of an earlier one is removed."""
+        if self._runs.size(name) is not None:
+            self._runs.remove(name)
+        self._images.create_overlay(self._runs.locate(name), backing, format, size_bytes)
 
     def _sealed(self, found: SealedPoint, disk: StoredDisk) -> tuple[str, int]:
         """Where a disk of a point lies, and its bytes; Damaged when the file has another size than was sealed."""

@@ -27,6 +27,7 @@ from drill.replication.cyclelog import LogReader, check_header
 from drill.replication.frame import check
 from drill.replication.landing import Landing, Source
 from drill.replication.manifest import DIGESTS, Manifest, Manifests, SealedPoint, names_in, page_digests
+from drill.replication.reserve import Reserve
 from drill.replication.scrub import Scrub
 from drill.replication.upkeep import Upkeep
 
@@ -41,11 +42,14 @@ LOCKS_MAX = 32
 class Store:
     """All items of one receiver.  One call per item at a time; the caller keeps the lock."""
 
-    def __init__(self, files: Files, clock: Clock, lanes: Lanes, points_max: int = POINTS_MAX) -> None:
+    def __init__(
+        self, files: Files, clock: Clock, lanes: Lanes, points_max: int = POINTS_MAX, reserve_bytes: int = 0
+    ) -> None:
         self._files = files
         self._clock = clock
         self._lanes = lanes
-        self._manifests = Manifests(files)
+        self.reserve = Reserve(files, reserve_bytes)
+        self._manifests = Manifests(files, self.reserve)
         self._upkeep = Upkeep(files, self._manifests, points_max)
         self._scrub = Scrub(files, clock, self._manifests)
 
@@ -145,7 +149,10 @@ class Store:
     def tend(self, item: str, used: frozenset[str]) -> bool:
         """One slice of retention and folding (drill/replication/upkeep.py); False when nothing is due."""
         names.item(item)
-        return self._manifests.exists(item) and self._upkeep.tend(item, used)
+        if self._manifests.exists(item) and self._upkeep.tend(item, used):
+            return True
+        self.reserve.take()
+        return False
 
     def scrub(self, item: str, *, every: bool = False) -> bool:
         """One slice of the scrub that is due, or with `every` all of it now; False when none was due."""
@@ -253,7 +260,7 @@ class Store:
         manifest = self._manifests.get(item)
         key = (changed.point.epoch, changed.point.sequence)
         points = tuple(changed if (one.point.epoch, one.point.sequence) == key else one for one in manifest.points)
-        self._manifests.change(replace(manifest, points=points))
+        self.reserve.backed(lambda: self._manifests.change(replace(manifest, points=points)))
 
     def _check_owed(self, header: LogHeader) -> None:
         """ResyncNeeded for a disk that rotted and does not come whole; Failed when its chain cannot grow any more."""

@@ -22,6 +22,7 @@ from drill.model.retention import RetentionPolicy, StoreReport
 from drill.ports import ReceiverAgent, ReceiverHead
 from drill.replication.grants import GrantFiles
 from drill.replication.receiver import Receiver
+from drill.replication.reserve import RESERVE_BYTES
 from drill.replication.store import Store
 from drill.transport.secure import Security
 from drill.transport.service import LogTaker, Service
@@ -174,7 +175,7 @@ class ReceiverRole:
 def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
     """The receiver role over the store in `store_folder`, which this process must have claimed."""
     files, folders = LocalFiles(store_folder), (store_folder, runs_folder)
-    store = Store(files, HostClock(), ThreadLanes(2, 6))
+    store = Store(files, HostClock(), ThreadLanes(2, 6), reserve_bytes=RESERVE_BYTES)
     receiver = Receiver(store, QemuImages(folders), LocalFiles(runs_folder))
     return ReceiverRole(store, receiver, GrantFiles(files), folders)
 

@@ -73,7 +73,7 @@ STORAGE: Final = (
     *("crash", "power", "sync", "write", "stuck", "read", "space"),
     *("close", "descriptors", "memory", "device"),
 )
-_STORAGE_WEIGHTS: Final = {"close": 0.6, "descriptors": 0.3, "memory": 0.3, "device": 1.2}
+_STORAGE_WEIGHTS: Final = {"close": 0.6, "descriptors": 0.6, "memory": 0.6, "device": 1.2}
 CYCLE_FAULTS: Final = {
     **{f"source {kind}": _STORAGE_WEIGHTS.get(kind, 1.0) for kind in STORAGE},
     **{f"receiver {kind}": _STORAGE_WEIGHTS.get(kind, 1.5) for kind in STORAGE},
@@ -97,12 +97,12 @@ CYCLE_FAULTS: Final = {
     "flood": 0.3,
     "qemu killed": 1.4,
     "qemu frozen": 0.3,
-    "grown": 0.15,
+    "grown": 0.4,
     "plugged": 0.15,
     "snapshot": 0.15,
     "scratch full": 0.4,
     "scratch nearly full": 0.4,
-    "slow scratch": 0.35,
+    "slow scratch": 0.5,
     "rival": 0.25,
     "half open": 0.3,
     "late answer": 0.2,

@@ -37,7 +37,7 @@ from drill.replication.frame import (
 )
 
 MAGIC = b"DRILLCYC"
-VERSION = 0
+VERSION = 1
 JSON_MAX = 1 << 20
 DISKS_MAX = 64
 DISK_BYTES_MAX = 1 << 50

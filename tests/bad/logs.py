@@ -59,7 +59,7 @@ def made(recipe: Recipe, header: dict[str, Any], content: Disks) -> bytes:
     append        hex that comes after the end
     """
     log = Log()
-    magic, version, flags = recipe.get("prologue", ["DRILLCYC", 0, 0])
+    magic, version, flags = recipe.get("prologue", ["DRILLCYC", 1, 0])
     log.add("prologue", struct.pack("<8sHH", magic.encode(), version, flags))
     shown = {**header, **recipe.get("header", {}), **recipe.get("log_header", {})}
     text = recipe.get("log_header_text", recipe.get("header_text"))

@@ -258,7 +258,7 @@ def test_a_record_beyond_its_limits_is_refused_before_it_is_read(tail: bytes) ->
     assert max(asked) <= CONTENT_MAX
 
 
-@pytest.mark.parametrize("start", [b"", b"QFI\xfb" + bytes(8), b"DRILLCYC\x01\0\0\0", b"DRILLCYC\0\0\x01\0"])
+@pytest.mark.parametrize("start", [b"", b"QFI\xfb" + bytes(8), b"DRILLCYC\0\0\0\0", b"DRILLCYC\x01\0\x01\0"])
 def test_what_is_no_log_of_this_version_is_refused(start: bytes) -> None:
     with pytest.raises(BadInput):
         LogReader(io.BytesIO(start + bytes(100)).read)

@@ -100,6 +100,13 @@ class Files(Protocol):
         """The absolute path, for tools that open it themselves."""
         ...
 
+    def claim(self, name: str) -> None:
+        """Hold the tree against everybody else who claims it by this name, until the process ends, however it ends.
+
+        Refused when somebody holds it already, also this process.
+        """
+        ...
+
 
 class Lanes(Protocol):
     """An ordered, bounded, parallel map: several pieces of work at once, their results in the order of the pieces."""

@@ -135,6 +135,19 @@ def _rival(scene: Scene, _: Args) -> str:
     return scene.rival()
 
 
+def _second(scene: Scene, _: Args) -> str:
+    """A second receiver is started on the store of the first: it is refused, or else takes the next log."""
+    world, version = scene.world, scene.world.files[RECEIVER].version
+    if world.store is None or not world.processes[RECEIVER].alive:
+        return "nothing"
+    world.note("second receiver")
+    outcome = outcome_of(lambda: world.second_receiver(lambda: world.source and world.source.cycle(witness=False)))
+    changed = version != world.files[RECEIVER].version
+    if not world.network.acknowledged:  # else what the first one serves is looked at
+        scene.oracle.must("I29", outcome == "Refused" and not changed, f"two receivers have one store: {outcome}")
+    return outcome
+
+
 def _stale(scene: Scene, args: Args) -> str:
     """An old log arrives: refused without a trace, or acknowledged again, or the next one after all."""
     world, oracle = scene.world, scene.oracle
@@ -168,6 +181,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "clock": _clock,
     "network": _network,
     "rival": _rival,
+    "second": _second,
     "hostile": hostile,
     "intruder": intruder,
     "stale": _stale,

@@ -37,7 +37,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PLANTS = Path(__file__).resolve().parent / "plants"
 
 NOT_YET = {
-    "two_receivers": "terms",
     "plan_step_twice": "plans",
     "unknown_reported_pass": "plans",
     "reverse_without_fence": "reverse replication",

@@ -50,6 +50,7 @@ WEIGHTS: Final = {
     "forget": 0.12,
     "rehearse": 0.7,
     "rival": 0.25,
+    "second": 0.3,
     "hostile": 0.3,
     "old file": 0.5,
     "offline": 0.5,

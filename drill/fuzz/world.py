@@ -124,7 +124,7 @@ class World:
     def open(self, side: str) -> None:
         """What a process does first: the receiver opens its store, the source takes up its journal."""
         if side == RECEIVER:
-            self.store = Store(self.files[RECEIVER], self.clock, OneLane(), points_max=POINTS_MAX)
+            self.store = Store.claimed(self.files[RECEIVER], self.clock, OneLane(), points_max=POINTS_MAX)
             self.receiver = Receiver(self.store, self.images, self.runs)
             self.role = ReceiverRole(self.store, self.receiver, GrantFiles(self.files[RECEIVER]))
             self.receiver.points(ITEM)
@@ -139,6 +139,22 @@ class World:
             self.source = None
         else:
             self.store = self.receiver = self.role = None
+
+    def second_receiver(self, work: Callable[[], object]) -> None:
+        """A second process opens the receiver's store, and while `work` goes on logs come to it; then it is gone.
+
+        Refused, without `work`, where the store does not let it in.
+        """
+        files, first = self.files[RECEIVER], self.processes[RECEIVER]
+        served = self.store, self.receiver, self.role
+        second = self.processes[RECEIVER] = files.process = Process(_nobody)
+        try:
+            self.open(RECEIVER)
+            work()
+        finally:
+            second.kill()
+            self.processes[RECEIVER] = files.process = first
+            self.store, self.receiver, self.role = served
 
     def protect(self) -> None:
         """An order to replicate, given to a source that has none of this item."""

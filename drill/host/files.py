@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from drill.errors import BadInput
+from drill.errors import BadInput, Refused
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _BLOCK_BYTES = 4096
@@ -124,6 +125,15 @@ class LocalFiles:
     def locate(self, path: str) -> str:
         """The absolute path."""
         return str(self._path(path))
+
+    def claim(self, name: str) -> None:
+        """Lock the file `name` in the folder (flock).  The descriptor is left open on purpose: the kernel lets go."""
+        lock = os.open(self._path(name), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise Refused(f"another agent has {self._root}", cure="stop it, or name another folder") from error
 
     def _path(self, path: str) -> Path:
         parts = path.split("/") if path else []

@@ -37,6 +37,8 @@ only test failovers that hold on to their points can keep it from doing so."""
 
 REASON_MAX = 200
 LOCKS_MAX = 32
+LOCK = ".lock"
+"""What a process claims before it writes below a folder."""
 
 
 class Store:
@@ -52,6 +54,15 @@ class Store:
         self._manifests = Manifests(files, self.reserve)
         self._upkeep = Upkeep(files, self._manifests, points_max)
         self._scrub = Scrub(files, clock, self._manifests)
+
+    @classmethod
+    def claimed(
+        cls, files: Files, clock: Clock, lanes: Lanes, points_max: int = POINTS_MAX, reserve_bytes: int = 0
+    ) -> Store:
+        """The store for this process alone, until it ends: what was read of a manifest is kept, so a second writer
+        would seal beside the first one's points.  Refused when another process has it; nothing was written then."""
+        files.claim(LOCK)
+        return cls(files, clock, lanes, points_max, reserve_bytes)
 
     def items(self) -> tuple[str, ...]:
         """Items that have a manifest, sorted."""

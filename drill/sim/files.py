@@ -17,7 +17,7 @@ import errno
 from collections import Counter
 from random import Random
 
-from drill.errors import BadInput
+from drill.errors import BadInput, Refused
 from drill.sim.content import PAGE, ZERO_PAGE
 from drill.sim.inode import PUNCH, SECTOR, SIZE, WRITE, Change, Folder, Inode, apply, survives
 from drill.sim.process import Killed, Process
@@ -42,6 +42,7 @@ class SimFiles:
         self._rng = rng
         self._name = name
         self._tree: dict[str, Folder] = {"": Folder()}
+        self._claims: dict[str, Process] = {}
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes from `offset`; short only at the end of the file."""
@@ -191,6 +192,16 @@ class SimFiles:
     def locate(self, path: str) -> str:
         """A path that SimImages knows to be ours."""
         return f"/{self._name}/{_checked(path)}"
+
+    def claim(self, name: str) -> None:
+        """Hold the tree until the process is killed."""
+        if self.process.armed:
+            self.process.ask_for("open", name)
+            self.process.ask("claim", name)
+        holder = self._claims.get(name)
+        if holder is not None and holder.alive:
+            raise Refused(f"another agent has {self._name}", cure="stop it, or name another folder")
+        self._claims[name] = self.process
 
     def inode(self, path: str) -> Inode:
         """The file itself, for the simulation's own parts: no process is asked."""

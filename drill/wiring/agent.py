@@ -28,7 +28,6 @@ def run_source(listen: str, state: str, uri: str, host: str, identity: str | Non
 def run_receiver(listen: str, store: str, runs: str, identity: str | None) -> None:
     """Serve the receiver role until SIGTERM; `identity` is the folder of its certificate, None for plain TCP."""
     security = _security(listen, identity, Role.RECEIVER)
-    claim(store)
     role = receiver_role(store, runs)
     tender = Tender(role)
     tender.start()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from drill.errors import Refused
 from drill.host.clock import HostClock
@@ -23,7 +20,7 @@ from drill.ports import ReceiverAgent, ReceiverHead
 from drill.replication.grants import GrantFiles
 from drill.replication.receiver import Receiver
 from drill.replication.reserve import RESERVE_BYTES
-from drill.replication.store import Store
+from drill.replication.store import LOCK, Store
 from drill.transport.secure import Security
 from drill.transport.service import LogTaker, Service
 from drill.wiring import seeding
@@ -173,17 +170,17 @@ class ReceiverRole:
 
 
 def receiver_role(store_folder: str, runs_folder: str) -> ReceiverRole:
-    """The receiver role over the store in `store_folder`, which this process must have claimed."""
+    """The receiver role over the store in `store_folder`, which this process has from here on; Refused when another
+    has it."""
     files, folders = LocalFiles(store_folder), (store_folder, runs_folder)
-    store = Store(files, HostClock(), ThreadLanes(2, 6), reserve_bytes=RESERVE_BYTES)
+    store = Store.claimed(files, HostClock(), ThreadLanes(2, 6), reserve_bytes=RESERVE_BYTES)
     receiver = Receiver(store, QemuImages(folders), LocalFiles(runs_folder))
     return ReceiverRole(store, receiver, GrantFiles(files), folders)
 
 
 def offline_store(folder: str) -> Store:
     """The store in a folder that no agent has; Refused where one does."""
-    claim(folder)
-    return Store(LocalFiles(folder), HostClock(), ThreadLanes(2, 6))
+    return Store.claimed(LocalFiles(folder), HostClock(), ThreadLanes(2, 6))
 
 
 def receiver_service(role: ReceiverRole, security: Security | None = None) -> Service:
@@ -202,14 +199,5 @@ def receiver_service(role: ReceiverRole, security: Security | None = None) -> Se
 
 
 def claim(folder: str) -> None:
-    """Hold a folder until the process ends, so that no second agent writes to it; Refused when one does already.
-
-    The descriptor is left open on purpose.
-    """
-    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise Refused(f"another agent has {folder}", cure="stop it, or name another folder") from error
+    """Hold a folder until the process ends, so that no second agent writes to it; Refused when one does already."""
+    LocalFiles(folder).claim(LOCK)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from drill.errors import Refused
+
 
 def _nothing(operation: str, path: str) -> None:
     """No fault."""
@@ -27,6 +29,7 @@ class MemoryFiles:
         self.durable_names: dict[str, Inode] = {}
         self.folders: set[str] = {""}
         self.durable_folders: set[str] = {""}
+        self.claims: set[str] = set()
         self.fail: Callable[[str, str], None] = _nothing
 
     @property
@@ -133,6 +136,11 @@ class MemoryFiles:
 
     def locate(self, path: str) -> str:
         return f"/memory/{path}"
+
+    def claim(self, name: str) -> None:
+        if name in self.claims:
+            raise Refused("another agent has the memory", cure="stop it")
+        self.claims.add(name)
 
     def _get(self, path: str) -> Inode:
         if path not in self.inodes:

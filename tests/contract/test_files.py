@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from drill.errors import BadInput
+from drill.errors import BadInput, Refused
 from drill.host.files import LocalFiles
 from drill.ports import Files
 from drill.sim.files import SimFiles
@@ -89,6 +91,44 @@ def test_what_is_missing_is_said_so(files: Files) -> None:
             operation("missing")
     with pytest.raises(FileNotFoundError):
         files.write("no-folder/a", 0, b"x")
+
+
+def test_a_claim_is_refused_to_whoever_comes_second(files: Files) -> None:
+    files.claim(".lock")
+    with pytest.raises(Refused, match="another agent has"):
+        files.claim(".lock")
+    files.claim("another")
+
+
+def test_a_claim_ends_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    held = (
+        "from drill.host.files import LocalFiles; import sys; LocalFiles(sys.argv[1]).claim('.lock'); print(flush=True)"
+    )
+    files = LocalFiles(tmp_path / "root")
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{held}; print(flush=True); sys.stdin.read()", str(tmp_path / "root")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"\n"
+            with pytest.raises(Refused, match="another agent has"):
+                files.claim(".lock")
+        finally:
+            holder.kill()
+            holder.wait(60)
+    files.claim(".lock")
+
+
+def test_a_simulated_claim_ends_with_its_process() -> None:
+    files = SimFiles(Process(lambda kind: None), random.Random(1))
+    files.claim(".lock")
+    first, files.process = files.process, Process(lambda kind: None)
+    with pytest.raises(Refused, match="another agent has"):
+        files.claim(".lock")
+    first.kill()
+    files.claim(".lock")
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a/../b", "a//b", "./a", "a\0b"])

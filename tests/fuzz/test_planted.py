@@ -36,6 +36,11 @@ def test_a_planted_bug_is_found_and_its_invariant_named(name: str) -> None:
     assert found.invariant in QUICK[name], found
 
 
+def test_a_second_receiver_that_is_let_in_is_found() -> None:
+    found = planted.hunt(planted.PLANTS / "two_receivers.patch", seed=1, seconds=60)
+    assert found.invariant in {"I3", "I4", "I9", "I29"}, found
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])

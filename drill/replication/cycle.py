@@ -24,7 +24,7 @@ from drill.model.point import CycleRecord, DiskCarried, DiskSeal, Point, Progres
 from drill.ports import BackupJob, Backups, Clock, Files, Freezer, Lanes, ReceiverLink
 from drill.replication import comparing, continuity, quiesce
 from drill.replication.carrier import Carrier
-from drill.replication.continuity import Adopt, Await, Continue, DiskWay, Evidence, NewEpoch
+from drill.replication.continuity import Adopt, Await, Continue, DiskWay, Evidence
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
@@ -250,17 +250,20 @@ class ItemSource:
                 return self._after(acknowledged)
             case Await(reason):
                 raise Refused(reason, "H2", "drill seed export, then drill seed import; or drill seed cancel")
-            case NewEpoch(head, _):
-                if self._journal.seeding is not None:
-                    self.save(replace(self._journal, seeding=None))
-                return _Place(
-                    epoch=self._ports.nonce(),
-                    sequence=1,
-                    parent_digest="",
-                    supersedes=head.log_digest if head else "",
-                    acknowledged=None,
-                    head=head,
-                )
+        return self._new_epoch(decision.head)
+
+    def _new_epoch(self, head: Point | None) -> _Place:
+        """The first place of an epoch that follows the receiver's head; a seed that was waited for is given up."""
+        if self._journal.seeding is not None:
+            self.save(replace(self._journal, seeding=None))
+        return _Place(
+            epoch=self._ports.nonce(),
+            sequence=1,
+            parent_digest="",
+            supersedes=head.log_digest if head else "",
+            acknowledged=None,
+            head=head,
+        )
 
     def _after(self, acknowledged: Acknowledged) -> _Place:
         point = acknowledged.point

@@ -147,7 +147,7 @@ class Landing:
             return BaseWriter(self._files, path, disk.size_bytes)
         parent = self._head.disk(disk.target) if self._head else None
         if parent is None:
-            raise RuntimeError(f"{disk.target} has no parent, which was to be checked before")
+            raise ResyncNeeded(self._header.item, disk.target, "nothing is stored that it could continue")
         return OverlayWriter(
             self._files, path, size_bytes=disk.size_bytes, backing=parent.file, backing_format=parent.format
         )

@@ -254,7 +254,6 @@ class Manifests:
             elif missing := set(found.value.files) - set(names_in(self._files, item)):
                 raise Damaged(f"{item}/{NAME}", f"it names {min(missing)}, which is not there: an old copy of it?")
             else:
-                self._check_files(found.value)
                 self._reserve.backed(lambda: self._write(found.value, found.generation + 1))
             self._collect(self._open[item].value)
         return self._open[item]
@@ -267,13 +266,6 @@ class Manifests:
             self.stop(item, error.cause)
             raise
         self._open[item] = sealed.Sealed(generation, manifest)
-
-    def _check_files(self, manifest: Manifest) -> None:
-        """Damaged for a manifest that names files that are gone: it is of an earlier day, or they are lost."""
-        there = set(names_in(self._files, manifest.item))
-        gone = [name for name in manifest.files if name not in there]
-        if gone:
-            raise Damaged(f"{manifest.item}/{NAME}", f"it names {len(gone)} files that are not there: {gone[0]} …")
 
     def _collect(self, manifest: Manifest) -> None:
         """Remove what no sealed point needs."""

@@ -37,6 +37,8 @@ _HEAD_BYTES = 2048
 _SIZE_MAX = 1 << 50
 _OFFSET = 0x00FFFFFFFFFFFE00
 _ALL = 0xFFFFFFFF
+_ODD = 0xAAAAAAAA
+"""The second halves of pages; what we write begins with a first one."""
 
 
 def backing_of(files: Files, path: str) -> str:
@@ -123,6 +125,8 @@ class Overlay:
             if host or zero or data:
                 if zero & data or bool(host) != bool(data):
                     raise Damaged(self._path, f"cluster {first + number} is zeros and data at once, or nowhere")
+                if (zero & ~(zero << 1) | data & ~(data << 1)) & _ODD:
+                    raise Damaged(self._path, f"cluster {first + number} begins inside a page")
                 yield Cluster(first + number, self._host(host) if host else 0, zero, data)
 
     def read(self, host: int, length: int) -> bytes:

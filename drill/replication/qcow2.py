@@ -23,7 +23,6 @@ from blake3 import blake3
 
 from drill.errors import Usage
 from drill.ports import Files
-from drill.replication.extents import PAGE_BYTES
 from drill.replication.frame import Frame
 
 CLUSTER_BYTES = 1 << 16
@@ -202,8 +201,9 @@ def header(size_bytes: int, backing: str, backing_format: str, refcount_table: i
 
 
 def _mask(inside: int, length: int) -> int:
-    """The subclusters that a range of a cluster touches; ranges are whole pages, but for the disk's last."""
-    if inside % PAGE_BYTES:
-        raise RuntimeError(f"offset {inside} inside a cluster is not on a page")
+    """The subclusters that a range of a cluster touches; ranges are whole pages, but for the disk's last.
+
+    That they are is checked where they come from: by the order of a log, and where an overlay is read.
+    """
     first, last = inside // SUBCLUSTER_BYTES, -(-(inside + length) // SUBCLUSTER_BYTES)
     return (1 << last) - (1 << first)

@@ -249,8 +249,6 @@ class Scrub:
 
     def _conclude(self, found: _Pass) -> None:
         """Write down what is damaged now; a point that is whole again loses its mark."""
-        if not self._manifests.exists(found.item):
-            return
         before = self._manifests.get(found.item)
         points = tuple(_marked(point, found) for point in before.points)
         owed = set(before.owed)

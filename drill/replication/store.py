@@ -136,11 +136,6 @@ class Store:
         if manifest.policy != policy or not self._manifests.exists(item):
             self._manifests.change(replace(manifest, policy=policy))
 
-    def policy(self, item: str) -> RetentionPolicy:
-        """How long points of an item are kept."""
-        names.item(item)
-        return self._manifests.get(item).policy if self._manifests.exists(item) else RetentionPolicy()
-
     def term(self, item: str) -> int:
         """The highest term that was confirmed for an item; 1 for an unknown one."""
         names.item(item)

@@ -66,11 +66,9 @@ class Upkeep:
 
     def chain(self, item: str, target: str) -> int:
         """Files below and including a disk of the newest point, 0 for none; Damaged where one is."""
-        points = self._manifests.get(item).points
-        disk = points[-1].disk(target) if points else None
-        if disk is None:
-            return 0
-        return sum(1 for _ in self._state(item).chains.down(disk.file, disk.format))
+        newest = self._manifests.get(item).points[-1:]
+        disks = [disk for point in newest for disk in point.disks if disk.target == target]
+        return sum(1 for disk in disks for _ in self._state(item).chains.down(disk.file, disk.format))
 
     def longest(self, item: str) -> int:
         """Files of the longest chain of the newest point, as far as they can be followed."""

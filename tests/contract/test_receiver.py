@@ -12,6 +12,8 @@ import pytest
 from drill.errors import BadInput, Refused, Usage
 from drill.host.files import LocalFiles
 from drill.hypervisor.images import QemuImages
+from drill.model.retention import RetentionPolicy
+from drill.replication import pages
 from drill.replication.receiver import Receiver
 from tests.contract.pair import ITEM, Pair, content
 
@@ -119,3 +121,63 @@ def test_a_point_that_is_not_there_is_a_wrong_request(desk: Desk) -> None:
     with pytest.raises(Usage):
         desk.receiver.overlays("run-1", ITEM, "nothere1", 1)
     assert not (desk.runs / "run-1").exists()
+
+
+def test_a_point_under_test_is_kept_until_its_run_is_removed(desk: Desk) -> None:
+    """What a run uses is read from the headers of its disks: nothing else has to remember it."""
+    desk.receiver.retain(ITEM, RetentionPolicy(window_seconds=0, additional=0))
+    epoch = desk.receiver.points(ITEM)[0].epoch
+    desk.receiver.overlays("run-1", ITEM, epoch, 2)
+    (desk.runs / "run-1" / f"{ITEM}.vdz.qcow2").write_bytes(b"")
+    (desk.runs / "run-1" / "another-item.vda.qcow2").write_bytes(b"")
+    (desk.runs / "run-1" / "notes.txt").write_text("not a disk")
+    while desk.receiver.tend(ITEM):
+        pass
+    assert [point.sequence for point in desk.receiver.points(ITEM)] == [2, 3]
+    desk.receiver.remove_overlays("run-1")
+    while desk.receiver.tend(ITEM):
+        pass
+    assert [point.sequence for point in desk.receiver.points(ITEM)] == [3]
+    assert desk.pair.wrong_points(desk.runs) == []
+
+
+def test_a_disk_of_a_run_that_stands_elsewhere_keeps_no_point(desk: Desk) -> None:
+    desk.receiver.retain(ITEM, RetentionPolicy(window_seconds=0, additional=0))
+    (desk.runs / "run-1").mkdir(parents=True)
+    path, base = desk.runs / "run-1" / f"{ITEM}.vda.qcow2", desk.runs / "run-1" / "base.raw"
+    base.write_bytes(bytes(65536))
+    for backing in ([], ["-b", str(base), "-F", "raw"]):
+        argv = ["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "65536"]
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+        while desk.receiver.tend(ITEM):
+            pass
+    assert [point.sequence for point in desk.receiver.points(ITEM)] == [3]
+
+
+def test_a_run_of_another_item_does_not_keep_a_replica(desk: Desk) -> None:
+    (desk.runs / "run-1").mkdir(parents=True)
+    (desk.runs / "run-1" / "another-item.vda.qcow2").write_bytes(b"")
+    desk.receiver.forget(ITEM)
+    assert desk.receiver.items() == ()
+
+
+def test_a_lock_and_what_the_scrub_proved_are_in_the_report(desk: Desk) -> None:
+    epoch = desk.receiver.points(ITEM)[0].epoch
+    desk.receiver.lock(ITEM, epoch, 2, "before the upgrade")
+    while desk.receiver.scrub(ITEM):
+        pass
+    report = desk.receiver.kept(ITEM)
+    assert [one.lock.reason if one.lock else "" for one in report.points] == ["", "before the upgrade", ""]
+    assert [target for target, _ in report.proven] == ["vda", "vdb"]
+    desk.receiver.unlock(ITEM, epoch, 2)
+    assert [one.lock for one in desk.receiver.kept(ITEM).points] == [None] * 3
+    assert desk.receiver.items() == (ITEM,)
+
+
+def test_a_source_is_told_the_digests_of_the_newest_point(desk: Desk) -> None:
+    head = desk.receiver.head(ITEM)
+    assert head is not None
+    table = bytes.fromhex(desk.receiver.leaves(ITEM, head.epoch, head.sequence, "vdb", (0,)))
+    disk = desk.pair.host.instants[head.begun_us]["vdb"]
+    assert table.rstrip(b"\0") == pages.leaves(memoryview(disk)).rstrip(b"\0")
+    assert desk.receiver.chunks(ITEM, head.epoch, head.sequence, "vdb", 0, 1) == pages.chunk_digest(table).hex()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
 
-from drill.errors import DrillError
+from drill.errors import DrillError, Failed
 from drill.replication.receiver import Receiver
+from drill.replication.reserve import Reserve
 from drill.replication.store import Store
 from drill.sim.files import SimFiles
 from drill.sim.images import SimImages
 from drill.sim.process import Process
+from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, OneLane, Pair
 
 RESERVE_BYTES = 32 * 4096
@@ -89,3 +92,44 @@ def test_a_test_failover_finds_room_in_the_reserve(full: Pair) -> None:
     point = full.points()[0].point
     assert receiver.overlays("run-1", ITEM, point.epoch, point.sequence)
     assert files.size(".reserve") is None
+
+
+NO_ROOM = Failed("creating an overlay", "qemu-img: No space left on device")
+
+
+class FailsOnce:
+    """Work that fails as it is told, the first time."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.tries = 0
+
+    def __call__(self) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, OSError(errno.ENOSPC, "planted")], ids=["a tool's word", "errno"])
+def test_what_found_no_room_is_done_once_more_with_the_reserve(error: Exception) -> None:
+    files = MemoryFiles()
+    reserve, work = Reserve(files, 4096), FailsOnce(error)
+    reserve.take()
+    reserve.backed(work)
+    assert (work.tries, files.list("")) == (2, ())
+    again = FailsOnce(error)
+    with pytest.raises(type(error)):
+        reserve.backed(again)
+    assert again.tries == 1, "there is no reserve any more"
+
+
+@pytest.mark.parametrize(
+    "error", [Failed("creating an overlay", "Permission denied"), OSError(errno.EIO, "planted")], ids=["failed", "EIO"]
+)
+def test_what_failed_for_another_reason_keeps_the_reserve(error: Exception) -> None:
+    files = MemoryFiles()
+    reserve, work = Reserve(files, 4096), FailsOnce(error)
+    reserve.take()
+    with pytest.raises(type(error)):
+        reserve.backed(work)
+    assert (work.tries, files.list("")) == (1, (".reserve",))

@@ -13,7 +13,14 @@ import pytest
 
 from drill.errors import BadInput, Damaged, DrillError, Failed, Refused, ResyncNeeded, Usage
 from drill.host.files import LocalFiles
+from drill.model.cycle import LogDisk
+from drill.model.extent import Extent, ExtentKind
+from drill.model.retention import RetentionPolicy
 from drill.ports import Files
+from drill.replication import manifest, pages, sealed
+from drill.replication import store as store_module
+from drill.replication.frame import Frame, Piece
+from drill.replication.landing import BaseWriter, Landing
 from drill.replication.manifest import NAME as MANIFEST
 from drill.replication.store import Store
 from drill.sim.files import SimFiles
@@ -337,3 +344,96 @@ def test_another_content_under_the_heads_own_header_is_refused(pair: Pair) -> No
     with pytest.raises(Refused, match="another content"):
         pair.link.store.receive(header, io.BytesIO(other).read)
     assert everything(pair.target_files) == before
+
+
+def test_a_manifest_put_back_from_a_copy_is_not_served_when_its_files_are_gone(pair: Pair) -> None:
+    """I20: what it names was folded away, or is lost; nothing is collected by its word."""
+    pair.cycle()
+    yesterday = pair.target_files.read(f"{ITEM}/{MANIFEST}")
+    pair.source.save(replace(pair.source.journal, owed_whole=("vda", "vdb")))
+    pair.cycle()
+    pair.link.store.retain(ITEM, RetentionPolicy(window_seconds=0, additional=0))
+    pair.clock.sleep(3600)
+    while pair.link.store.tend(ITEM, frozenset()):
+        pass
+    before = set(everything(pair.target_files))
+    pair.target_files.truncate(f"{ITEM}/{MANIFEST}", 0)
+    pair.target_files.write(f"{ITEM}/{MANIFEST}", 0, yesterday)
+    pair.restart_receiver()
+    with pytest.raises(Damaged, match="an old copy of it"):
+        pair.points()
+    assert set(everything(pair.target_files)) == before
+
+
+def test_a_manifest_with_a_point_of_a_machine_that_is_not_in_it_is_not_served(pair: Pair) -> None:
+    pair.cycle()
+    path = f"{ITEM}/{MANIFEST}"
+    found = sealed.read(pair.target_files, path, manifest.KIND, manifest._Written)
+    assert found is not None
+    wrong = replace(found.value, points=(replace(found.value.points[0], machine=1),))
+    sealed.write(pair.target_files, path, manifest.KIND, manifest._Written, wrong, generation=9)
+    pair.restart_receiver()
+    with pytest.raises(Damaged, match="names a machine"):
+        pair.points()
+
+
+def test_the_same_policy_again_writes_nothing(pair: Pair) -> None:
+    policy = RetentionPolicy(window_seconds=600, additional=3)
+    for seen in (True, False):
+        before = everything(pair.target_files)
+        pair.link.store.retain(ITEM, policy)
+        assert (everything(pair.target_files) != before) is seen
+
+
+def test_page_digests_of_the_head_that_rotted_make_its_next_copy_another_one(pair: Pair, tmp_path: Path) -> None:
+    """Found before a byte of the log is stored, because the head's digests must give its root."""
+    scribble(pair, 3)
+    pair.cycle()
+    pair.cycle()
+    path = f"{ITEM}/digests/vda.chunks"
+    pair.target_files.write(path, 0, bytes([pair.target_files.read(path, 0, 1)[0] ^ 1]))
+    before = everything(pair.target_files).keys()
+    with pytest.raises(ResyncNeeded, match="do not give the root") as caught:
+        pair.cycle()
+    assert (caught.value.disk, everything(pair.target_files).keys()) == ("vda", before)
+    pair.cycle()
+    assert pair.wrong_points(tmp_path / "out") == []
+
+
+def test_a_chain_that_cannot_be_followed_where_it_is_counted_comes_anew(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound on a chain is per disk: many files of many disks are none of its business."""
+    monkeypatch.setattr(store_module, "CHAIN_MAX", 3)
+    pair.cycle()
+    pair.cycle()  # four files, two below each disk
+    pair.host.write("vda", 0, b"x" * 100)
+    pair.cycle()
+    head = pair.points()[-1].disk("vda")
+    assert head is not None
+    pair.target_files.write(f"{ITEM}/{head.file}", 0, b"no overlay")
+    pair.restart_receiver()
+    with pytest.raises(ResyncNeeded, match="no overlay") as caught:
+        pair.cycle()
+    assert caught.value.disk == "vda"
+
+
+def test_a_full_copy_never_writes_beyond_its_disk() -> None:
+    files = MemoryFiles()
+    data = memoryview(b"x" * 4096)
+    piece = Piece(Extent(4096, 4096, ExtentKind.DATA), data, pages.leaves(data))
+    with pytest.raises(BadInput, match="beyond the disk"):
+        BaseWriter(files, "base.raw", 4608).place(Frame(0, (piece,)))
+    assert files.read("base.raw") == bytes(4608)
+
+
+def test_a_disk_that_comes_in_part_over_nothing_is_asked_for_whole(pair: Pair) -> None:
+    pair.cycle()
+    header, _ = pair.link.logs[-1]
+    part = replace(
+        header, disks=tuple(LogDisk(target=d.target, size_bytes=d.size_bytes, full=False) for d in header.disks)
+    )
+    landing = Landing(pair.target_files, OneLane(), part, None)
+    with pytest.raises(ResyncNeeded, match="nothing is stored") as caught:
+        landing._writer(part.disks[0], landing.disks[0])
+    assert caught.value.disk == "vda"

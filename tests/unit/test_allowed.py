@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 
 import pytest
 
-from drill.errors import BadInput, Refused
+from drill.errors import BadInput, Failed, Refused, Unknown
 from drill.identity.allowed import RESUME, SEND, Asked, refusal
 from drill.model.identity import Grant, Role, identity
 from drill.replication.grants import GrantFiles
@@ -98,3 +99,23 @@ def test_a_grant_of_another_item_in_its_file_is_not_believed() -> None:
     GrantFiles(files).allow(grant("source/s", 1))
     files.replace(".grants/a.json", ".grants/b.json")
     assert GrantFiles(files).all() == {}
+
+
+def test_after_a_grant_of_which_nobody_knows_no_other_is_written_until_the_agent_starts_again() -> None:
+    files = MemoryFiles()
+    grants = GrantFiles(files)
+    grants.allow(grant("source/s", 1))
+
+    def fail(operation: str, path: str) -> None:
+        if (operation, path) == ("sync_folder", ".grants"):
+            raise OSError(errno.EIO, "planted", path)
+
+    files.fail = fail
+    with pytest.raises(Unknown):
+        grants.allow(grant("source/x", 2))
+    files.fail = lambda operation, path: None
+    assert grants.all() == {"a": grant("source/s", 1)}
+    with pytest.raises(Failed, match="is unknown") as caught:
+        grants.allow(grant("source/s", 1, item="b"))
+    assert caught.value.remedy == "start the agent again"
+    GrantFiles(files).allow(grant("source/s", 1, item="b"))

@@ -220,6 +220,42 @@ def test_a_payload_that_claims_to_hold_gigabytes_takes_no_memory() -> None:
         unpack(sealed(replace(packed, head=head, payload=bomb)))
 
 
+def test_a_stored_frame_of_another_length_than_its_content_is_refused() -> None:
+    packed = pack(0, [data(0, bytes(range(256)) * 16)], compress=False)
+    head = struct.pack("<BBHIII32s", 2, 0, 0, 1, PAGE, 512, packed.head[-32:])
+    with pytest.raises(BadInput, match="another length"):
+        unpack(sealed(replace(packed, head=head, payload=packed.payload[:512])))
+
+
+def longer(stream: bytes) -> bytes:
+    """The same zstd stream, whose header claims a page where it holds 3,000 bytes."""
+    at = stream.index(struct.pack("<H", 3000 - 256))
+    return stream[:at] + struct.pack("<H", PAGE - 256) + stream[at + 2 :]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(longer(zstandard.ZstdCompressor(level=1).compress(b"ab" * 1500)), id="shorter than it says"),
+        pytest.param(zstandard.ZstdCompressor(level=1).compress(b"ab" * (PAGE // 2))[:-1], id="cut"),
+        pytest.param(zstandard.ZstdCompressor(level=1).compress(b"ab" * (PAGE // 2)) + b"x", id="with a tail"),
+    ],
+)
+def test_a_compressed_frame_that_is_not_its_content_exactly_is_damaged(payload: bytes) -> None:
+    packed = pack(0, [data(0, b"ab" * (PAGE // 2))])
+    head = struct.pack("<BBHIII32s", 2, 1, 0, 1, PAGE, len(payload), packed.head[-32:])
+    with pytest.raises(Damaged, match="cannot be read"):
+        unpack(sealed(replace(packed, head=head, payload=payload)))
+
+
+def test_nothing_is_believed_of_a_log_before_its_end_was_read() -> None:
+    reader = LogReader(io.BytesIO(written(header(), [])).read)
+    with pytest.raises(RuntimeError):
+        _ = reader.trailer
+    with pytest.raises(RuntimeError):
+        _ = reader.log_digest
+
+
 def record(
     *, kind: int = 2, codec: int = 0, index: int = 0, count: int = 1, content: int = 0, stored: int = 0
 ) -> bytes:
@@ -277,6 +313,18 @@ def test_what_is_no_log_of_this_version_is_refused(start: bytes) -> None:
         pytest.param({"parent_digest": ""}, id="a later log without"),
         pytest.param({"sequence": 1, "parent_digest": ""}, id="a first log that is not full"),
         pytest.param({"supersedes": "b" * 64}, id="a later log that supersedes"),
+        pytest.param(
+            {"disks": (LogDisk(target="vda", size_bytes=512, full=True, compared=True),)},
+            id="a disk whole and compared",
+        ),
+        pytest.param(
+            {
+                "sequence": 1,
+                "parent_digest": "",
+                "disks": (LogDisk(target="vda", size_bytes=512, full=False, compared=True),),
+            },
+            id="a disk compared with no head",
+        ),
     ],
 )
 def test_a_header_that_contradicts_itself_is_refused(changes: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from drill.errors import Damaged
 from drill.model.extent import Extent, ExtentKind
 from drill.replication import pages
-from drill.replication.digests import PageDigests, Staging
+from drill.replication.digests import PageDigests, Staging, without_known_zeros
 from drill.replication.frame import Frame, Piece
 from tests.contract.memory_files import MemoryFiles
 
@@ -161,3 +161,47 @@ def test_leaves_that_are_not_their_chunks_are_damaged_when_a_cycle_would_trim_by
     files.write("d/vda.leaves", 16, bytes(16))
     with pytest.raises(Damaged, match="chunk 0"):
         PageDigests(files, "d/vda").leaves(PAGE, PAGE)
+
+
+def test_a_file_that_is_no_list_of_staged_digests_is_damaged() -> None:
+    files, digests = new()
+    files.write(digests.staged_path("t"), 0, b"something else altogether")
+    with pytest.raises(Damaged, match="not a list"):
+        digests.commit("t", PAGE, "0" * 64)
+
+
+def test_a_chunk_that_becomes_zeros_is_as_if_it_had_never_been_written() -> None:
+    _, digests = new()
+    before = digests.root(SIZE)
+    for tag, change in (("a", frame(CHUNK - PAGE, b"x" * 2 * PAGE)), ("b", zeros(0, 2 * CHUNK))):
+        staging = Staging(digests._files, digests, tag, SIZE, fresh=False)
+        staging.add(change)
+        digests.commit(tag, SIZE, staging.finish())
+    assert digests.root(SIZE) == before
+
+
+def test_more_changes_than_are_held_in_memory_are_staged_as_they_came() -> None:
+    files, digests = new()
+    count = 20 * 4096
+    leaves = bytes(range(256)) * (count * 16 // 256)
+    staging = Staging(files, digests, "a", count * PAGE, fresh=False)
+    for first in range(0, count, 256):  # what a frame holds
+        part = leaves[first * 16 : (first + 256) * 16]
+        staging.add(Frame(0, (Piece(Extent(first * PAGE, 256 * PAGE, D), memoryview(b""), part),)))
+    assert files.size(digests.staged_path("a")), "some of it is written before the end"
+    digests.commit("a", count * PAGE, staging.finish())
+    assert digests.leaves(0, count * PAGE) == leaves
+
+
+def test_of_a_hole_only_the_pages_that_held_data_are_left() -> None:
+    _, digests = new()
+    staging = Staging(digests._files, digests, "a", SIZE, fresh=False)
+    for at in (PAGE, 2 * PAGE, SIZE - 512):
+        staging.add(frame(at, b"x" * min(PAGE, SIZE - at)))
+    digests.commit("a", SIZE, staging.finish())
+    kept = [Extent(0, PAGE, D), Extent(PAGE, SIZE - PAGE, Z)]
+    assert list(without_known_zeros(kept, digests)) == [
+        Extent(0, PAGE, D),
+        Extent(PAGE, 2 * PAGE, Z),
+        Extent(SIZE - 512, 512, Z),
+    ]

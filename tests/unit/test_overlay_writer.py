@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from drill.errors import Usage
+from drill.errors import Damaged, Usage
 from drill.host.files import LocalFiles
 from drill.model.extent import Extent, ExtentKind
 from drill.replication import pages
 from drill.replication.frame import Frame, Piece
-from drill.replication.qcow2 import OverlayWriter
+from drill.replication.overlay import Overlay, union
+from drill.replication.qcow2 import CLUSTER_BYTES, OverlayWriter
 from tests.contract import overlay_reader
+from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import content
 
 D, Z = ExtentKind.DATA, ExtentKind.ZERO
@@ -119,3 +121,89 @@ def test_a_file_over_two_gibibytes_has_all_its_refcounts(tmp_path: Path) -> None
 def test_a_backing_that_cannot_be_named_is_refused(tmp_path: Path, backing: str, kind: str) -> None:
     with pytest.raises(Usage):
         OverlayWriter(LocalFiles(tmp_path), "a", size_bytes=512, backing=backing, backing_format=kind)
+
+
+def one_page() -> MemoryFiles:
+    """An overlay `a` over `base.raw` with one page, the third of its cluster.  Data is in its third cluster of 64 KiB,
+    then come the L2 table, the refcount block and the refcount table."""
+    files = MemoryFiles()
+    writer = OverlayWriter(files, "a", size_bytes=8 << 20, backing="base.raw", backing_format="raw")
+    writer.data(2 * PAGE, b"x" * PAGE)
+    writer.finish()
+    return files
+
+
+L2 = 3 * CLUSTER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("at", "patch"),
+    [
+        pytest.param(0, b"QFI\xfa", id="another magic"),
+        pytest.param(24, b"\xff" * 8, id="a size beyond any disk"),
+        pytest.param(30, b"\x01", id="another size"),
+        pytest.param(4, b"\0\0\0\x02", id="another version"),
+        pytest.param(CLUSTER_BYTES, b"\0" * 7 + b"\x01", id="an L2 table that is nowhere"),
+        pytest.param(L2, b"\0" * 8, id="data that lies nowhere"),
+        pytest.param(L2 + 8, b"\0\0\0\x30", id="zeros and data at once"),
+        pytest.param(L2 + 12, b"\0\0\0\x20", id="data that begins inside a page"),
+        pytest.param(L2 + 8, b"\0\0\0\x80", id="zeros that begin inside a page"),
+        pytest.param(L2 + 15, b"\x3f", id="a page more"),
+        pytest.param(4 * CLUSTER_BYTES, b"\0\x02", id="a cluster counted twice"),
+    ],
+)
+def test_an_overlay_of_ours_that_is_not_as_it_was_written_is_damaged(at: int, patch: bytes) -> None:
+    """Also where QEMU would read it and see other bytes."""
+    files = one_page()
+    Overlay(files, "a").check()
+    assert files.read("a", at, len(patch)) != patch
+    files.write("a", at, patch)
+    with pytest.raises(Damaged):
+        Overlay(files, "a").check()
+
+
+def test_what_folding_reads_of_an_overlay_is_whole_pages_or_damaged() -> None:
+    files = one_page()
+    files.write("a", L2 + 12, b"\0\0\0\x20")
+    with pytest.raises(Damaged, match="inside a page"):
+        list(union([Overlay(files, "a")], 0))
+
+
+@pytest.mark.parametrize("size", [0, 2000, CLUSTER_BYTES, 2 * CLUSTER_BYTES, 3 * CLUSTER_BYTES])
+def test_an_overlay_that_was_cut_is_damaged_and_never_short(size: int) -> None:
+    files = one_page()
+    files.truncate("a", size)
+    with pytest.raises(Damaged):
+        Overlay(files, "a").check()
+
+
+def test_data_that_was_cut_off_is_damaged_when_it_is_read() -> None:
+    files = one_page()
+    (run,) = union([Overlay(files, "a")], 0)
+    files.truncate("a", 2 * CLUSTER_BYTES + 2 * PAGE)
+    with pytest.raises(Damaged, match="too early"):
+        run.read()
+
+
+def test_a_refcount_table_that_is_nowhere_is_damaged() -> None:
+    """The header is made to fit: only the table itself can tell."""
+    files = one_page()
+    files.write("a", 48, (1 << 40).to_bytes(8, "big") + (900).to_bytes(4, "big"))
+    with pytest.raises(Damaged, match="nowhere"):
+        Overlay(files, "a").check()
+
+
+def test_data_lies_where_the_table_says_and_not_where_it_would_have_been_written() -> None:
+    """Side by side in the disk, and the other way round in the file."""
+    files = MemoryFiles()
+    writer = OverlayWriter(files, "a", size_bytes=8 << 20, backing="base.raw", backing_format="raw")
+    writer.data(0, b"".join(bytes([letter]) * CLUSTER_BYTES for letter in b"ABC"))
+    writer.finish()
+    (run,) = union([Overlay(files, "a")], 0)
+    assert (run.offset, run.length) == (0, 3 * CLUSTER_BYTES)
+    table = 5 * CLUSTER_BYTES
+    first, second = (files.read("a", table + at, 8) for at in (0, 16))
+    files.write("a", table, second)
+    files.write("a", table + 16, first)
+    runs = list(union([Overlay(files, "a")], 0))
+    assert b"".join(run.read()[:1] * (run.length // CLUSTER_BYTES) for run in runs) == b"BAC"

@@ -7,7 +7,8 @@ States that were seen already are not gone on from; from every new one both side
 and the replica must become exact (L1).
 
 What a power failure may leave is looked at on copies of the files, which cost a hundredth of a walk; only results that
-are new are walked to.
+are new are walked to.  A start touches its own side alone, so one walk looks at every operation of it: what a crash
+before an operation leaves is what lies there.  Only a write is walked to by itself, for a crash leaves a part of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
 from typing import Final, TypeAlias
@@ -25,7 +26,7 @@ from drill.fuzz.perform import Walk
 from drill.fuzz.steps import Step, Value
 from drill.fuzz.trace import Trace
 from drill.fuzz.walk import PROGRESS_SECONDS, Route, walk
-from drill.fuzz.world import DiskPlan
+from drill.fuzz.world import DiskPlan, World
 
 LOOKS: Final = 12
 """So many results of a power failure are looked at at one operation before the next one's turn; """
@@ -36,7 +37,7 @@ FIRST_LOOKS: Final = {True: 1, False: 3}
 DULL: Final = 3
 """An operation that gave nothing new so many times in a row is left alone."""
 
-_ENDLESS: Final = 10_000
+ENDLESS: Final = 10_000
 ENDLESS_STATES: Final = 1 << 40
 
 _DISKS: Final = (
@@ -116,7 +117,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class _Position:
+class Position:
     """One operation to crash at: `start` is that of the start which follows a crash there, None for none.
 
     `looked` counts the results of a power failure that were looked at, `dull` how often in a row none was new.
@@ -171,7 +172,7 @@ def succeeds(name: str) -> bool:
 
 
 def _everything(count: Count, names: tuple[str, ...]) -> Iterator[_Tried]:
-    positions: list[_Position] = []
+    positions: list[Position] = []
     for name in names:
         count.scripts.add(name)
         for side, kind in product(SIDES, ("crash", "power")):
@@ -184,13 +185,13 @@ def _everything(count: Count, names: tuple[str, ...]) -> Iterator[_Tried]:
         positions = [position for position in positions if position.dull < DULL]
 
 
-def _explored(name: str, fault: str, count: Count, positions: list[_Position]) -> Iterator[_Tried]:
+def _explored(name: str, fault: str, count: Count, positions: list[Position]) -> Iterator[_Tried]:
     """A crash at every operation of the last step, and at every one of the start after it.
 
     Those where a power failure may leave one thing or another go into `positions`.
     """
-    for at in range(_ENDLESS):
-        position = _Position(name, fault, at, None)
+    for at in range(ENDLESS):
+        position = Position(name, fault, at, None)
         state, losses = _look(position, count, FIRST_LOOKS[False])
         if state is None:
             return
@@ -199,16 +200,75 @@ def _explored(name: str, fault: str, count: Count, positions: list[_Position]) -
         if (state, fault) in count.restarted:
             continue  # its start was crashed at every operation already
         count.restarted.add((state, fault))
-        for start in range(_ENDLESS):
-            again = _Position(name, fault, at, start)
-            state, losses = _look(again, count, FIRST_LOOKS[True])
-            if state is None:
-                break
-            positions += [again] if fault.endswith("power") else []
+        found, writes = started(Position(name, fault, at, ENDLESS), count)
+        for again, losses in found:
             yield from _walked(again, losses, count)
+        for again in writes:
+            _, losses = _look(again, count, FIRST_LOOKS[True])
+            yield from _walked(again, losses, count)
+        positions += [*(again for again, _ in found), *writes] if fault.endswith("power") else []
 
 
-def _walked(position: _Position, losses: list[int], count: Count) -> Iterator[_Tried]:
+def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[int]]], list[Position]]:
+    """One walk through the start that follows a crash.
+
+    Gives the operations before which something had changed, each with the losses that leave a new state; and the
+    writes, which are yet to be looked at.
+    """
+    found: list[tuple[Position, list[int]]] = []
+    writes: list[Position] = []
+    route = start.route(0)
+    walker = Walk(route.disks, Counter(), Counter())
+    scene, side, power = walker.scene, start.side, start.fault.endswith("power")
+    world, files, marks = scene.world, scene.world.files[start.side], [0, -1]
+
+    def look(operation: str) -> None:
+        position = replace(start, start=marks[0], looked=FIRST_LOOKS[True])
+        marks[0] += 1
+        if operation == "write":
+            writes.append(replace(position, looked=0))
+        elif marks[1] != files.version:
+            marks[1] = files.version
+            found.append((position, _fresh(count, _leavings(world, side, range(position.looked), power=power))))
+
+    try:
+        *before, last = route.steps
+        for step in before:
+            walker.step(step)
+        scene.begin(last.args)
+        world.start(side)
+        world.processes[side].watch(look)
+        scene.first_look(side)
+    except Exception:  # noqa: BLE001 - the walks that go there tell what it is
+        return found, writes
+    finally:
+        walker.close()
+    return found, writes
+
+
+def _fresh(count: Count, leavings: Iterator[tuple[int, int]]) -> list[int]:
+    """The losses that leave a state that was not seen; now it is."""
+    found: list[int] = []
+    for state, loss in leavings:
+        if state not in count.seen:
+            count.seen.add(state)
+            count.order.append(state)
+            found.append(loss)
+    return found
+
+
+def _leavings(world: World, side: str, losses: range, *, power: bool) -> Iterator[tuple[int, int]]:
+    """The states that a crash of a side leaves now, each with its loss: one for a killed process."""
+    if not power:
+        yield world.fingerprint(), losses[0]
+        return
+    for loss in losses:
+        files = world.files[side].twin(Random(loss))  # noqa: S311 - as the walk's own
+        files.lose_power()
+        yield world.fingerprint(side, files), loss
+
+
+def _walked(position: Position, losses: list[int], count: Count) -> Iterator[_Tried]:
     """Walk to the states that these losses leave, and on from them."""
     for loss in losses:
         count.crashes += 1
@@ -217,34 +277,23 @@ def _walked(position: _Position, losses: list[int], count: Count) -> Iterator[_T
         yield position.script, Trace(loss, position.at, route, fall) if fall else None
 
 
-def _look(position: _Position, count: Count, looks: int) -> tuple[int | None, list[int]]:
+def _look(position: Position, count: Count, looks: int) -> tuple[int | None, list[int]]:
     """The state that a crash at this operation left, None where it never came; the losses that leave a new one."""
-    found: list[int] = []
-
-    def look(state: int, loss: int) -> None:
-        if state not in count.seen:
-            count.seen.add(state)
-            count.order.append(state)
-            found.append(loss)
-
     losses = range(position.looked, position.looked + looks)
     position.looked += looks
-    return _struck(position, look, losses), found
+    states = struck(position, losses)
+    return states[0][0] if states else None, _fresh(count, iter(states))
 
 
-def _struck(position: _Position, look: Callable[[int, int], None], losses: range) -> int | None:
-    """Walk to the crash; the state it left, None when it never came.  `look` is told what every loss leaves."""
+def struck(position: Position, losses: range) -> list[tuple[int, int]]:
+    """Walk to the crash; the state that every loss leaves, none when the crash never came."""
     noted: Counter[str] = Counter()
     route = position.route(losses[0])
     walker = Walk(route.disks, noted, Counter())
-    world, states = walker.scene.world, list[int]()
+    world, states = walker.scene.world, list[tuple[int, int]]()
 
     def at_cut(side: str) -> None:
-        for loss in losses:
-            files = world.files[side].twin(Random(loss))  # noqa: S311 - as the walk's own
-            files.lose_power()
-            states.append(world.fingerprint(side, files))
-            look(states[-1], loss)
+        states.extend(_leavings(world, side, losses, power=True))
 
     try:
         *before, last = route.steps
@@ -254,12 +303,9 @@ def _struck(position: _Position, look: Callable[[int, int], None], losses: range
         walker.scene.on_cut = at_cut
         walker.step(last)
     except Exception:  # noqa: BLE001 - the walk that goes there tells what it is
-        return states[0] if states else None
+        return states
     finally:
         walker.close()
     if not sum(noted[f"{side} {kind}"] for side in SIDES for kind in ("killed", "power lost")):
-        return None
-    if not states:
-        states.append(world.fingerprint())
-        look(states[0], losses[0])
-    return states[0]
+        return []
+    return states or [(world.fingerprint(), losses[0])]

@@ -35,13 +35,19 @@ class Planned:
 class Process:
     """One process.  `armed` is False while nothing can strike, so that the usual case costs one look."""
 
-    __slots__ = ("_faults", "alive", "armed", "noted")
+    __slots__ = ("_faults", "_watched", "alive", "armed", "noted")
 
     def __init__(self, noted: Callable[[str], None]) -> None:
         self.noted = noted
         self.alive = True
         self.armed = False
         self._faults: list[Planned] = []
+        self._watched: Callable[[str], None] | None = None
+
+    def watch(self, look: Callable[[str], None]) -> None:
+        """From here on `look` is told every operation just before it, where a kill would strike."""
+        self._watched = look
+        self.armed = True
 
     def plan(self, fault: Planned) -> None:
         """Add a fault."""
@@ -62,6 +68,8 @@ class Process:
         """Raise what is planned for this operation."""
         if not self.alive:
             raise Killed
+        if self._watched is not None:
+            self._watched(operation)
         for fault in self._faults:
             if fault.operations and operation not in fault.operations:
                 continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,22 @@ def test_there_are_at_least_twelve_scripts_that_each_succeed_without_a_crash() -
     assert len(crash.SCRIPTS) >= 12
     for name in crash.SCRIPTS:
         assert crash.succeeds(name), name
+
+
+@pytest.mark.parametrize("fault", ["receiver power", "receiver crash", "source power", "source crash"])
+def test_one_look_at_a_start_sees_what_a_walk_to_each_of_its_operations_leaves(fault: str) -> None:
+    count, losses = crash.Count(), range(crash.FIRST_LOOKS[True])
+    start = crash.Position("third point", fault, 26, crash.ENDLESS)
+    _, writes = crash.started(start, count)
+    seen = count.seen | {state for write in writes for state, _ in crash.struck(write, losses)}
+    walked: set[int] = set()
+    for operation in itertools.count():
+        states = crash.struck(replace(start, start=operation), losses)
+        if not states:
+            break
+        walked |= {state for state, _ in states}
+    assert operation > 1
+    assert seen == walked
 
 
 def test_no_crash_in_a_first_copy_leaves_a_bad_state() -> None:

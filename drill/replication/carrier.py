@@ -10,7 +10,7 @@ from drill.errors import Damaged, Failed, ResyncNeeded
 from drill.model.cycle import LogHeader
 from drill.model.extent import Extent, ExtentKind
 from drill.model.point import DiskSeal
-from drill.ports import BackupJob, Files, Lanes
+from drill.ports import Files, Lanes
 from drill.replication.digests import PageDigests, Staging, without_known_zeros
 from drill.replication.extents import PAGE_BYTES, grouped, page_aligned
 from drill.replication.frame import CONTENT_MAX, EXTENTS_MAX, Frame, Packed, Piece, pack, piece, trim
@@ -32,6 +32,22 @@ class _Group:
     index: int
     extents: tuple[Extent, ...]
     compress: bool
+
+
+class JobContent(Protocol):
+    """What a cycle reads of a backup job (drill.ports.BackupJob), or of what watches one."""
+
+    def extents(self, disk: str) -> Iterable[Extent]:
+        """What is to be carried of a disk, sorted."""
+        ...
+
+    def read(self, disk: str, offset: int, length: int) -> memoryview:
+        """Bytes of a disk at the instant."""
+        ...
+
+    def witness(self, disk: str) -> str:
+        """SHA-256 (hex) of a whole read by a tool that is not ours."""
+        ...
 
 
 class FrameSink(Protocol):
@@ -64,7 +80,7 @@ class Carrier:
             for disk, digests in zip(header.disks, self._digests, strict=True)
         ]
 
-    def carry(self, job: BackupJob, writer: FrameSink) -> None:
+    def carry(self, job: JobContent, writer: FrameSink) -> None:
         """Read what the disks owe and write it to the log; reading, digesting and compressing share the lanes."""
 
         def packed(group: _Group) -> Packed | None:
@@ -82,7 +98,7 @@ class Carrier:
                 staging.discard()
             raise
 
-    def seals(self, job: BackupJob, *, witness: bool) -> tuple[DiskSeal, ...]:
+    def seals(self, job: JobContent, *, witness: bool) -> tuple[DiskSeal, ...]:
         """How every disk is at the instant; the staged digests are durable."""
         seals = tuple(
             DiskSeal(
@@ -102,7 +118,7 @@ class Carrier:
         except Damaged as error:
             raise ResyncNeeded(self.header.item, self.header.disks[frame.index].target, str(error)) from error
 
-    def _groups(self, job: BackupJob) -> Iterator[_Group]:
+    def _groups(self, job: JobContent) -> Iterator[_Group]:
         count = 0
         for index, disk in enumerate(self.header.disks):
             found: Iterable[Extent] = page_aligned(job.extents(disk.target), disk.size_bytes)
@@ -119,7 +135,7 @@ class Carrier:
                 compress = self._compress and self._pace.compresses and not hopeless
                 yield _Group(index, extents, compress=compress)
 
-    def _pieces(self, job: BackupJob, group: _Group) -> Iterator[Piece]:
+    def _pieces(self, job: JobContent, group: _Group) -> Iterator[Piece]:
         """The pages of a group that really changed (a tracker sees 64 KiB at a time); all of them for a full copy.
 
         What is left out is proven by the roots: the receiver compares, and a page that was missed is a mismatch.

@@ -24,10 +24,9 @@ from drill.replication.pages import LEAF_BYTES, ZERO_LEAF
 
 
 class WatchedJob:
-    """`job` as the engine reads it (the port BackupJob); `stopped` is asked before every read."""
+    """`job` as the engine reads it; `stopped` is asked before every read."""
 
     def __init__(self, job: BackupJob, ways: Sequence[DiskWay], stopped: Callable[[], bool]) -> None:
-        self.begun_us, self.taken_us = job.begun_us, job.taken_us
         self._job = job
         self._stopped = stopped
         self._total = sum(way.read_bytes for way in ways)
@@ -55,10 +54,6 @@ class WatchedJob:
                 self._done += extent.length
             yield extent
 
-    def whole(self, disk: str) -> Iterable[Extent]:
-        """All of a disk."""
-        return self._job.whole(disk)
-
     def read(self, disk: str, offset: int, length: int) -> memoryview:
         """Exactly `length` bytes; Cancelled when the cycle is to stop."""
         if self._stopped():
@@ -70,10 +65,6 @@ class WatchedJob:
     def witness(self, disk: str) -> str:
         """SHA-256 (hex) of a whole read by a tool that is not ours."""
         return self._job.witness(disk)
-
-    def size(self, disk: str) -> int:
-        """Bytes of the disk at the instant."""
-        return self._job.size(disk)
 
     def end(self) -> None:
         """End the job."""

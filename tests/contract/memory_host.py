@@ -37,6 +37,7 @@ class MemoryHost:
         self.instants: dict[int, dict[str, bytes]] = {}
         self.fail: Callable[[str], None] = lambda operation: None
         self.during: Callable[[], None] = lambda: None
+        self.allocated = False  # an image without holes: zeros are told as data
 
     def write(self, target: str, offset: int, data: bytes) -> None:
         """What the guest writes."""
@@ -172,4 +173,4 @@ class MemoryJob:
     def _granule(self, content: bytes, granule: int) -> Extent:
         start = granule * GRANULE
         data = content[start : start + GRANULE]
-        return Extent(start, len(data), ExtentKind.DATA if any(data) else ExtentKind.ZERO)
+        return Extent(start, len(data), ExtentKind.DATA if self._host.allocated or any(data) else ExtentKind.ZERO)

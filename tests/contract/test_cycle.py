@@ -13,8 +13,10 @@ import pytest
 
 from drill.errors import DrillError, Failed, Refused, ResyncNeeded, Unknown
 from drill.model.cycle import LogHeader
+from drill.replication import carrier
 from drill.replication.cycle import PREFIX
 from tests.contract.memory_files import MemoryFiles
+from tests.contract.memory_host import MemoryJob
 from tests.contract.pair import ITEM, Pair, forged, lost_acknowledgement
 
 DISKS = {"vda": 2 << 20, "vdb": (1 << 20) + 512}
@@ -381,6 +383,61 @@ def test_a_full_disk_on_the_source_fails_the_cycle_and_no_more(pair: Pair) -> No
     error = OSError(errno.ENOSPC, "planted")
     assert planted_everywhere(pair, plant, error, pair.restart_source) > 5
     assert pair.wrong_points_by_reader() == []
+
+
+def test_a_point_of_a_frozen_guest_is_application_consistent_and_the_next_one_is_not(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.host.fail = lambda operation: pair.clock.sleep(2e-6) if operation == "begin" else None
+    point, record = pair.source.cycle(witness=False, application_consistent=True)
+    assert (point.application_consistent, pair.guest.frozen) == (True, False)
+    assert record.frozen_seconds >= 2, "two ticks, and each is a second to the monotonic clock"
+    point, record = pair.source.cycle(witness=False)
+    assert (point.application_consistent, record.frozen_seconds) == (False, 0.0)
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_disk_that_is_resized_between_the_look_and_the_job_fails_the_cycle(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()
+    pair.host.fail = lambda operation: pair.host.disks["vdb"].extend(bytes(512)) if operation == "begin" else None
+    with pytest.raises(Failed, match="resized while it began"):
+        pair.cycle()
+    pair.host.fail = lambda operation: None
+    assert pair.host.job is None
+    pair.cycle()
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_read_that_comes_back_short_fails_the_cycle_and_is_not_filled_up(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.cycle()
+    pair.host.write("vda", 0, b"x" * 4096)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryJob, "read", lambda job, disk, offset, length: memoryview(bytes(length - 512)))
+        with pytest.raises(Failed, match="bytes came"):
+            pair.cycle()
+    assert len(pair.points()) == 1
+    pair.cycle()
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_rotted_table_under_a_long_run_of_zeros_is_noticed_when_it_is_staged(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long run of zeros is sent without looking at what was there; its digests are looked at all the same."""
+    monkeypatch.setattr(carrier, "TRIM_ZERO_MAX", 65536)
+    scribble(pair, 1)
+    pair.host.write("vda", 0, b"x" * 200_000)
+    pair.cycle()
+    pair.cycle()
+    pair.source_files.content[f"{ITEM}/digests/vda.leaves"][100 * 16] ^= 1
+    pair.host.write("vda", 0, bytes(131072))
+    with pytest.raises(ResyncNeeded, match="chunk 0") as caught:
+        pair.cycle()
+    assert caught.value.disk == "vda"
+    pair.cycle()
+    assert pair.wrong_points(tmp_path) == []
 
 
 def test_ending_drops_our_checkpoints_and_the_journal(pair: Pair) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_leaves_that_rotted_on_the_source_are_mended_from_the_receiver(pair: Pai
     pair.cycle()
     assert pair.link.leaves_asked == 1
     assert pages_sent(pair)["vda"] == set()
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_chunk_digests_that_rotted_on_the_source_are_mended_in_a_comparison(pair: Pair, tmp_path: Path) -> None:
+    pair.cycle()  # commits what the first one staged
+    pair.source_files.content[f"{ITEM}/digests/vda.chunks"][0] ^= 1
+    lose_tracking(pair)
+    _, record = pair.source.cycle(witness=False)
+    assert ways(record) == {"vda": Way.COMPARED, "vdb": Way.COMPARED}
+    assert pages_sent(pair) == {"vda": set(), "vdb": set()}
     assert pair.wrong_points(tmp_path) == []
 
 
@@ -229,6 +240,27 @@ def test_a_deep_check_finds_what_the_tracker_did_not_see_and_sends_it(pair: Pair
     _, record = pair.source.cycle(witness=False, deep=True)
     assert [disk.untracked_pages for disk in record.disks] == [0, 0]
     assert pages_sent(pair) == {"vda": set(), "vdb": set()}
+
+
+def test_a_deep_check_counts_pages_and_not_what_travels_with_them(pair: Pair, tmp_path: Path) -> None:
+    """A mebibyte of allocated zeros, of which one page was data that vanished behind the tracker's back."""
+    pair.host.write("vda", 2 * MIB + 7 * PAGE, b"x" * PAGE)
+    pair.cycle()
+    pair.host.allocated = True
+    pair.host.disks["vda"][2 * MIB + 7 * PAGE : 2 * MIB + 8 * PAGE] = bytes(PAGE)
+    _, record = pair.source.cycle(witness=False, deep=True)
+    assert [disk.untracked_pages for disk in record.disks] == [1, 0]
+    assert pair.wrong_points(tmp_path) == []
+
+
+def test_a_deep_check_has_nothing_to_say_of_a_disk_that_is_owed_anyway(pair: Pair, tmp_path: Path) -> None:
+    pair.source.save(replace(pair.source.journal, owed=("vdb",)))
+    for target in ("vda", "vdb"):
+        pair.host.disks[target][40 * PAGE] ^= 1
+    _, record = pair.source.cycle(witness=False, deep=True)
+    assert [disk.untracked_pages for disk in record.disks] == [1, None]
+    assert pages_sent(pair) == {"vda": {40}, "vdb": {40}}
+    assert pair.wrong_points(tmp_path) == []
 
 
 def test_without_a_deep_check_a_lying_tracker_would_not_be_noticed(pair: Pair, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +18,14 @@ from drill.replication.receiver import Receiver
 from drill.replication.scrub import AGAIN_US
 from drill.sim.files import SimFiles
 from drill.sim.process import Process
+from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, Pair
 
 DISKS = {"vda": 24 * 4096, "vdb": (16 << 20) + 4608}
 NOTHING: frozenset[str] = frozenset()
 
 
-def aged(files: SimFiles | LocalFiles) -> Pair:
+def aged(files: SimFiles | LocalFiles | MemoryFiles) -> Pair:
     """Points, some folded into others and into the base, over a disk of more than one chunk and a partial page."""
     pair = Pair(DISKS, files)
     rng = random.Random(3)
@@ -46,6 +50,12 @@ def simulated() -> Pair:
 def damaged(pair: Pair) -> dict[int, tuple[str, ...]]:
     pair.link.store.scrub(ITEM, every=True)
     return {one.point.sequence: one.damaged for one in pair.points() if one.damaged}
+
+
+def scrub(pair: Pair) -> None:
+    """All that is due, in slices."""
+    while pair.link.store.scrub(ITEM):
+        pass
 
 
 def test_what_nobody_spoiled_is_proven_also_after_folding(tmp_path: Path) -> None:
@@ -180,8 +190,7 @@ def test_every_disk_is_proven_within_seven_days_in_slices(tmp_path: Path) -> Non
     pair.restart_receiver()
     assert pair.link.store.scrub(ITEM), "a pass that was cut short begins anew"
     pair.clock.ticks = 0
-    while pair.link.store.scrub(ITEM):
-        pass
+    scrub(pair)
     assert dict(pair.link.store.report(ITEM).proven)["vda"] < 1000 * 1_000_000, "a clock that went back makes all due"
 
 
@@ -196,11 +205,124 @@ def test_cycles_and_folds_in_the_middle_of_a_pass_are_no_damage() -> None:
         for _ in range(3):
             pair.link.store.scrub(ITEM)
             pair.link.store.tend(ITEM, NOTHING)
-    while pair.link.store.scrub(ITEM):
-        pass
+    scrub(pair)
     assert [one.damaged for one in pair.points() if one.damaged] == []
     assert pair.link.store.report(ITEM).owed == ()
 
 
 def test_an_unknown_item_needs_no_scrub() -> None:
     assert not simulated().link.store.scrub("nobody", every=True)
+
+
+def test_a_pass_whose_result_cannot_be_written_begins_anew() -> None:
+    files = MemoryFiles()
+    pair = aged(files)
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "replace" and path.endswith("scrub.json"):
+            raise OSError(errno.EIO, "planted", path)
+
+    files.fail = fail
+    with pytest.raises(OSError, match="planted"):
+        scrub(pair)
+    assert pair.link.store.report(ITEM).proven == ()
+    files.fail = lambda operation, path: None
+    scrub(pair)
+    assert dict(pair.link.store.report(ITEM).proven).keys() == DISKS.keys()
+
+
+def test_what_rotted_of_the_scrubs_own_record_counts_as_never_proven() -> None:
+    pair = simulated()
+    scrub(pair)
+    files = pair.target_files
+    assert isinstance(files, SimFiles)
+    files.flip(f"{ITEM}/scrub.json", 60, 1)
+    assert pair.link.store.report(ITEM).proven == ()
+    assert pair.link.store.scrub(ITEM), "all are due again"
+    scrub(pair)
+    assert dict(pair.link.store.report(ITEM).proven).keys() == DISKS.keys()
+
+
+def small() -> Pair:
+    """Three points of two disks, one of which ends in its second chunk of digests."""
+    pair = Pair({"vda": 8 * 4096, "vdb": (16 << 20) + 4096})
+    for number in range(3):
+        for target in ("vda", "vdb"):
+            pair.host.write(target, number * 4096, b"%d" % number * 3000)
+        pair.cycle()
+        pair.clock.sleep(1200)
+    return pair
+
+
+def without_vdb(pair: Pair) -> None:
+    """A disk is removed from the machine."""
+    del pair.host.disks["vdb"]
+    pair.cycle()
+
+
+def folded(pair: Pair) -> None:
+    """All points but the newest go, and what they had is folded into the base."""
+    pair.link.store.retain(ITEM, RetentionPolicy(window_seconds=0, additional=0))
+    while pair.link.store.tend(ITEM, NOTHING):
+        pass
+
+
+def anew(pair: Pair) -> None:
+    """Full copies follow, and nothing that was there when the pass began is there any more."""
+    pair.source.save(replace(pair.source.journal, owed_whole=("vda", "vdb")))
+    pair.cycle()
+    folded(pair)
+
+
+@pytest.mark.parametrize("event", [without_vdb, folded, anew], ids=lambda event: str(event.__name__))
+def test_whatever_befalls_the_item_between_two_slices_is_no_damage(event: Callable[[Pair], None]) -> None:
+    slices = 0
+    while True:
+        pair = small()
+        if not all(pair.link.store.scrub(ITEM) for _ in range(slices)):
+            break
+        event(pair)
+        scrub(pair)
+        assert [one.point.sequence for one in pair.points() if one.damaged] == [], slices
+        assert pair.link.store.report(ITEM).owed == (), slices
+        slices += 1
+    assert slices > 10
+
+
+def test_a_disk_is_proven_in_the_points_that_have_it() -> None:
+    pair = small()
+    pair.host.disks["vdc"] = bytearray(b"new" * 4096)
+    pair.cycle()
+    without_vdb(pair)
+    pair.host.write("vdc", 0, b"x" * 100)
+    pair.cycle()
+    assert damaged(pair) == {}
+    last = pair.points()[-1].disk("vdc")
+    assert last is not None
+    pair.target_files.write(f"{ITEM}/{last.file}", 0, b"no overlay")
+    assert damaged(pair) == {6: ("vdc",)}
+
+
+def test_points_from_before_a_disk_grew_are_proven_by_the_size_they_had() -> None:
+    """The disk ends in its first chunk, then in its second; the first chunk of another is nothing but a hole."""
+    pair = Pair({"vda": (16 << 20) - 4096, "vdb": (16 << 20) + 4096})
+    pair.host.write("vda", (16 << 20) - 8192, b"x" * 4096)
+    pair.host.write("vdb", 16 << 20, b"y" * 4096)
+    pair.cycle()
+    pair.host.disks["vda"].extend(bytes(8192))
+    pair.host.write("vda", 16 << 20, b"z" * 4096)
+    pair.cycle()
+    assert damaged(pair) == {}
+    first = pair.points()[0].disk("vda")
+    assert first is not None
+    pair.target_files.write(f"{ITEM}/{first.file}", (16 << 20) - 8192, b"w")
+    assert damaged(pair) == {1: ("vda",), 2: ("vda",)}
+
+
+def test_a_base_that_is_gone_damages_every_point_above_it_and_no_other_disk() -> None:
+    pair = small()
+    first = pair.points()[0].disk("vda")
+    assert first is not None
+    pair.target_files.remove(f"{ITEM}/{first.file}")
+    assert damaged(pair) == {1: ("vda",), 2: ("vda",), 3: ("vda",)}
+    assert pair.link.store.report(ITEM).owed == ("vda",)

@@ -373,3 +373,57 @@ def test_a_seed_given_up_is_copied_over_the_network(carried: Carried) -> None:
     with suppress(DrillError):
         carried.take_in()
     assert len(carried.pair.points()) == 1
+
+
+def test_an_image_that_was_closed_while_an_export_began_is_no_seed(carried: Carried) -> None:
+    carried.pair.host.fail = lambda operation: carried.pair.host.restart() if operation == "begun" else None
+    with pytest.raises(Failed, match="closed while it began"):
+        carried.export()
+    carried.pair.host.fail = lambda operation: None
+    assert (carried.pair.host.job, carried.medium.content) == (None, {})
+    carried.export()
+    assert carried.take_in().sequence == 1
+
+
+def test_a_seed_that_was_written_twice_is_none_of_ours(carried: Carried) -> None:
+    seed = carried.export()
+    sealed.write(carried.medium, f"{ITEM}/{NAME}", KIND, Seed, seed, generation=2)
+    carried.refused(Damaged, "written once")
+
+
+def test_a_medium_that_fails_at_the_first_look_is_a_failure(carried: Carried) -> None:
+    class Gone(MemoryFiles):
+        def size(self, path: str) -> int | None:
+            raise OSError(errno.EIO, "input/output error", path)
+
+    carried.export()
+    carried.medium = Gone()
+    carried.refused(Failed, "reading the seed")
+
+
+def test_a_part_that_became_shorter_after_the_look_is_found(carried: Carried) -> None:
+    seed = carried.export()
+    medium = carried.medium
+
+    def progress(done: int, total: int) -> None:
+        if len(medium.inodes[f"{ITEM}/{seed.parts[1].name}"].data) == PART:
+            medium.truncate(f"{ITEM}/{seed.parts[1].name}", PART - 100)
+
+    with pytest.raises(Damaged, match="ends too early"):
+        seeding.take_in(carried.pair.link.store, medium, ITEM, progress)
+    assert carried.pair.points() == ()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_log_that_fills_its_parts_exactly_leaves_no_empty_one(
+    parts: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where it is written in many small pieces."""
+    size = Carried().export().size_bytes
+    monkeypatch.setattr(seeding, "_BUFFER_BYTES", 4096)
+    carried = Carried()
+    medium = SeedMedium(carried.medium, "vm", quiet, part_bytes=-(-size // parts))
+    seed = export(carried.pair.source, carried.pair.source._ports, medium, None, witness=False)
+    assert (len(seed.parts), seed.size_bytes) == (parts, size)
+    assert carried.take_in().log_digest == seed.log_digest
+    assert carried.pair.wrong_points(tmp_path) == []

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from drill.errors import DrillError, Failed, Refused, Unknown, Usage
+from drill.errors import Damaged, DrillError, Failed, Refused, Unknown, Usage
 from drill.host.files import LocalFiles
 from drill.model.retention import RetentionPolicy
+from drill.replication import folding
 from drill.replication import store as store_module
+from drill.replication.overlay import Overlay
 from drill.replication.store import Store
 from drill.sim.files import SimFiles
 from drill.sim.process import Process
@@ -335,3 +337,39 @@ def test_a_policy_outside_the_bounds_is_refused_and_one_for_an_item_without_poin
 def test_an_item_that_is_not_known_needs_no_upkeep(pair: Pair) -> None:
     assert not pair.link.store.tend("nobody", NOTHING)
     assert pair.link.store.report("nobody").points == ()
+
+
+def test_what_stands_on_a_damaged_overlay_is_left_and_the_rest_is_folded() -> None:
+    pair = Pair(DISKS)
+    pair.link.store.retain(ITEM, LATEST)
+    live(pair, 6)
+    broken = pair.points()[2].disk("vda")
+    assert broken is not None
+    pair.target_files.write(f"{ITEM}/{broken.file}", 0, b"no overlay")
+    pair.restart_receiver()
+    with pytest.raises(Damaged, match="no overlay"):
+        tend(pair)
+    assert sequences(pair) == [6]
+    folded = pair.points()[0].disk("vdb")
+    assert folded is not None
+    assert Overlay(pair.target_files, f"{ITEM}/{folded.file}").backing.startswith("base-")
+    assert {name for name in files_of(pair) if "vda" in name} >= {f"{broken.file}"}, "nothing of it is removed"
+
+
+def test_what_a_fold_writes_is_made_durable_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the last sync, which cycles of the item wait for, has little left to do."""
+    monkeypatch.setattr(folding, "SYNC_BYTES", 65536)
+    pair = Pair({"vda": 48 << 20})
+    files = pair.target_files
+    assert isinstance(files, MemoryFiles)
+    pair.link.store.retain(ITEM, LATEST)
+    for number in range(4):
+        for chunk in range(3):
+            pair.host.write("vda", (chunk << 24) + number * 4096, bytes([number + 1]) * 100_000)
+        pair.cycle()
+        pair.clock.sleep(20 * MINUTE)
+    synced = []
+    files.fail = lambda operation, path: synced.append(path) if operation == "sync" else None
+    tend(pair)
+    assert max(synced.count(path) for path in set(synced) if path.endswith((".fold", ".raw"))) > 3
+    assert pair.wrong_points_by_reader() == []

@@ -227,6 +227,19 @@ def test_a_stored_frame_of_another_length_than_its_content_is_refused() -> None:
         unpack(sealed(replace(packed, head=head, payload=packed.payload[:512])))
 
 
+@pytest.mark.parametrize(("content", "said"), [(PAGE - 512, "beyond"), (PAGE + 512, "do not add up")])
+def test_a_frame_holds_what_its_extents_say_and_no_other_amount(content: int, said: str) -> None:
+    table = struct.pack("<QQB", 0, PAGE, 0) + struct.pack("<QQB", PAGE, PAGE, 1)
+    assert frame_.leaf_bytes_of(table, PAGE) == 16
+    with pytest.raises(BadInput, match=said):
+        frame_.leaf_bytes_of(table, content)
+
+
+def test_an_extent_that_is_neither_data_nor_zeros_is_refused() -> None:
+    with pytest.raises(BadInput, match="kind 2"):
+        frame_.leaf_bytes_of(struct.pack("<QQB", 0, PAGE, 2), 0)
+
+
 def longer(stream: bytes) -> bytes:
     """The same zstd stream, whose header claims a page where it holds 3,000 bytes."""
     at = stream.index(struct.pack("<H", 3000 - 256))

@@ -29,6 +29,7 @@ class Summary(BaseModel):
 
     `accelerator` is `kvm`, `tcg`, `mixed`, or `unknown` when no host is on record; `leftovers` are `host: kind name`;
     `report` is a path; `timings` are seconds by phase, as the caller measured them.
+    `not_passed` says of every check that did not pass what became of it and why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class Summary(BaseModel):
     rpo_records: int | None
     rto_seconds: float | None
     checks: CheckCounts
+    not_passed: list[str]
     leftovers: list[str]
     report: str
     accelerator: str
@@ -60,6 +62,11 @@ def summarize(facts: tuple[Fact, ...], report: str, timings: Mapping[str, float]
         rpo_records=verdict.rpo_records,
         rto_seconds=verdict.rto_seconds,
         checks=CheckCounts(passed=counts[Outcome.PASS], failed=counts[Outcome.FAIL], unknown=counts[Outcome.UNKNOWN]),
+        not_passed=[
+            f"{one.outcome} {one.check}{' of ' * bool(one.vm)}{one.vm}: {one.reason}"
+            for one in verdict.checks
+            if one.outcome is not Outcome.PASS
+        ],
         leftovers=list(verdict.leftovers),
         report=report,
         accelerator=_accelerator(facts),

@@ -83,6 +83,10 @@ def test_the_summary_counts_what_the_verdict_says() -> None:
         "rpo_records": 47,
         "rto_seconds": 18.26,
         "checks": {"passed": 39, "failed": 1, "unknown": 1},
+        "not_passed": [
+            "fail boot of db: crashed, not running",
+            "unknown agent of app: the observation cannot be read: observed is not an object",
+        ],
         "leftovers": [],
         "report": "/x/report.html",
         "accelerator": "tcg",

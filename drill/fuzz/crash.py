@@ -31,8 +31,14 @@ from drill.fuzz.world import DiskPlan, World
 LOOKS: Final = 12
 """So many results of a power failure are looked at at one operation before the next one's turn; """
 
+LOOKS_MAX: Final = 384
+"""twice as many the next time while half of them were new, up to these;"""
+
 FIRST_LOOKS: Final = {True: 1, False: 3}
 """at the first turn of all fewer, so that every script has its turn: by whether a start is crashed."""
+
+TURN: Final = 16
+"""Of the operations one in so many has its turn before they are sorted again, those first that gave most."""
 
 DULL: Final = 3
 """An operation that gave nothing new so many times in a row is left alone."""
@@ -64,6 +70,7 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
         *(_WRITE, _CYCLE, _OTHER, _with("receiver space", 4), _WRITE, _with("receiver space", 5)),
         *(_OTHER, _with("receiver space", 6), _WRITE, _with("receiver space", 7), _OTHER, _CYCLE),
     ),
+    "no room for the data before": (_WRITE, _CYCLE, _OTHER, _with("receiver space", 18), _WRITE, _CYCLE),
     "reading failed before": (_CYCLE, _WRITE, _with("nbd", 0), _OTHER, _CYCLE),
     "bitmap lost on one disk": (_WRITE, _CYCLE, Step("bitmap", {"disk": 1, "in use": False}), _OTHER, _CYCLE),
     "QEMU killed": (_WRITE, _CYCLE, Step("qemu", {"how": "kill", "back": True}), _OTHER, _CYCLE),
@@ -120,7 +127,8 @@ class Count:
 class Position:
     """One operation to crash at: `start` is that of the start which follows a crash there, None for none.
 
-    `looked` counts the results of a power failure that were looked at, `dull` how often in a row none was new.
+    `looked` counts the results of a power failure that were looked at, `looks` says how many will be at its next turn,
+    `gain` what part of the last ones was new, `dull` how often in a row none was.
     """
 
     script: str
@@ -129,6 +137,8 @@ class Position:
     start: int | None
     before: int = 0
     looked: int = 0
+    looks: int = LOOKS
+    gain: float = 0.0
     dull: int = 0
 
     @property
@@ -175,13 +185,19 @@ def _everything(count: Count, names: tuple[str, ...]) -> Iterator[_Tried]:
     positions: list[Position] = []
     for name in names:
         count.scripts.add(name)
+        route = Route(_DISKS, SCRIPTS[name])
+        fall, _ = walk(route, Counter(), Counter())
+        if fall is not None:  # no crash of it would be walked to
+            yield name, Trace(0, 0, route, fall)
         for side, kind in product(SIDES, ("crash", "power")):
             yield from _explored(name, f"{side} {kind}", count, positions)
     while positions:
-        for position in positions:
-            _, losses = _look(position, count, LOOKS)
+        positions.sort(key=lambda position: -position.gain)
+        for position in positions[: 1 + len(positions) // TURN]:
+            _, losses = _look(position, count, position.looks)
             yield from _walked(position, losses, count)
             position.dull = 0 if losses else position.dull + 1
+            position.looks = min(2 * position.looks, LOOKS_MAX) if position.gain >= 0.5 else LOOKS
         positions = [position for position in positions if position.dull < DULL]
 
 
@@ -229,7 +245,9 @@ def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[in
             writes.append(replace(position, looked=0))
         elif marks[1] != files.version:
             marks[1] = files.version
-            found.append((position, _fresh(count, _leavings(world, side, range(position.looked), power=power))))
+            losses = _fresh(count, _leavings(world, side, range(position.looked), power=power))
+            position.gain = len(losses) / position.looked
+            found.append((position, losses))
 
     try:
         *before, last = route.steps
@@ -282,7 +300,9 @@ def _look(position: Position, count: Count, looks: int) -> tuple[int | None, lis
     losses = range(position.looked, position.looked + looks)
     position.looked += looks
     states = struck(position, losses)
-    return states[0][0] if states else None, _fresh(count, iter(states))
+    found = _fresh(count, iter(states))
+    position.gain = len(found) / looks
+    return states[0][0] if states else None, found
 
 
 def struck(position: Position, losses: range) -> list[tuple[int, int]]:

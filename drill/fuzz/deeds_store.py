@@ -12,6 +12,9 @@ from drill.replication import manifest
 
 RUN: Final = "run-1"
 
+SCRUBBED_MAX: Final = 64 << 20
+"""Bytes of a disk beyond which no old file is put back: to scrub 5 GiB of holes takes as long as 2,000 walks."""
+
 _ROTS = (".json", ".leaves", ".chunks", ".staged")
 """Files whose rot is found when they are used; that of the points' own data is found by the scrub."""
 
@@ -102,6 +105,8 @@ def _old_file(scene: Scene, args: Args) -> str:
     files = world.files[side]
     if side not in world.copies or files.read_only:
         return "no copy"
+    if any(disk.size > SCRUBBED_MAX for disk in world.hypervisor.disks.values()):
+        return "too large"
     older = sorted(path for path in files.older(world.copies[side]) if path.endswith(_ROTS))
     if not older:
         return "nothing"

@@ -12,6 +12,9 @@ import pytest
 from drill.fuzz import crash, crash_jobs, planted
 from fixtures.command_line import CommandLine
 
+PLANT_STATES_MAX = 3000
+"""A planted bug of durability shows before so many states were recovered from."""
+
 
 def test_there_are_at_least_twelve_scripts_that_each_succeed_without_a_crash() -> None:
     assert len(crash.SCRIPTS) >= 12
@@ -64,11 +67,12 @@ def test_a_manifest_that_is_not_synced_leaves_a_bad_state() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", planted.DURABILITY)
 def test_every_bug_of_durability_leaves_a_bad_state(name: str) -> None:
     found = planted.hunt(planted.PLANTS / f"{name}.patch", seed=1, seconds=300, engine="crash")
     assert found.invariant, found
+    assert found.walks <= PLANT_STATES_MAX
 
 
 @pytest.mark.long

@@ -133,3 +133,10 @@ def test_every_decision_is_listed_and_has_its_four_parts() -> None:
         assert re.match(r"# \d+\. ", text), record.name
         for part in ("Context", "Choice", "Rejected", "Consequences"):
             assert f"## {part}" in text, f"{record.name} lacks {part}"
+
+
+def test_every_decision_has_a_number_of_its_own_that_its_title_repeats() -> None:
+    files = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+    assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
+    for file in files:
+        assert file.read_text().startswith(f"# {int(file.name[:4])}. "), file.name

@@ -87,12 +87,7 @@ class Drill:
 
     def resync(self) -> int:
         """A cycle after tracking was lost; returns the bytes that were sent."""
-
-        def lose(handle: Handle) -> None:
-            for checkpoint in handle.lookupByName(self._machine.name).listAllCheckpoints():
-                checkpoint.delete()
-
-        self._premises.connection.call("lose the tracking", lose, changes=True)
+        self._premises.drop_checkpoints(self._machine.name)
         with self._premises.network():
             return self._source_client.cycle(self._machine.uuid, witness=False).sent_bytes
 
@@ -164,12 +159,7 @@ class LibvirtPush:
 
     def clear(self) -> None:
         """Remove checkpoints and files."""
-
-        def act(handle: Handle) -> None:
-            for checkpoint in handle.lookupByName(self._machine.name).listAllCheckpoints():
-                checkpoint.delete()
-
-        self._premises.connection.call("drop the checkpoints", act, changes=True)
+        self._premises.drop_checkpoints(self._machine.name)
         for file in self._folder.iterdir():
             file.unlink()
         self._since = ""

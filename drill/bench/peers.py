@@ -12,7 +12,6 @@ from pathlib import Path
 
 from drill.bench.command import Runner, sync
 from drill.bench.premises import TARGET, Premises
-from drill.hypervisor.connection import Handle
 from drill.model.machine import Machine
 
 PACKAGES = {"virtnbdbackup": "virtnbdbackup", "borg": "borgbackup", "restic": "restic"}
@@ -237,12 +236,7 @@ class VirtNbdBackup:
 
     def clear(self) -> None:
         """Remove checkpoints and files."""
-
-        def act(handle: Handle) -> None:
-            for checkpoint in handle.lookupByName(self._machine.name).listAllCheckpoints():
-                checkpoint.delete()
-
-        self._premises.connection.call("drop the checkpoints", act, changes=True)
+        self._premises.drop_checkpoints(self._machine.name)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _backup(self, level: str) -> None:

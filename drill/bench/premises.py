@@ -109,6 +109,15 @@ class Premises:
         """The path by which the host's own processes know a file of the images folder."""
         return f"{IMAGES_INSIDE}/{file.relative_to(self.images)}"
 
+    def drop_checkpoints(self, name: str) -> None:
+        """Delete all checkpoints of a machine, and its change tracking with them."""
+
+        def act(handle: Handle) -> None:
+            for checkpoint in handle.lookupByName(name).listAllCheckpoints():
+                checkpoint.delete()
+
+        self.connection.call("drop the checkpoints", act, changes=True)
+
     def start(self, name: str, size_bytes: int) -> Machine:
         """Define a machine over the image `<name>.qcow2` and start it paused."""
         boot = f"{BOOT_INSIDE}/micro"

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from drill.cli._estate import estate_option, read_estate
-from drill.cli._items import chosen, each, items_argument
+from drill.cli._estate import estate_option
+from drill.cli._items import items_argument, tell_sources
 from drill.cli.output import Output, spoken
-from drill.wiring.controller import Protection, RemoteHosts
 
 
 @click.command()
@@ -18,8 +17,4 @@ from drill.wiring.controller import Protection, RemoteHosts
 @spoken
 def command(out: Output, items: tuple[str, ...], every: bool, estate: Path) -> None:
     """Go on replicating items, with what changed since they were paused."""
-    known = read_estate(estate)
-    protection = Protection(known, RemoteHosts(known))
-    names = chosen(known, items, every=every)
-    each(names, lambda name: protection.source(name).unpause(protection.identity(name)))
-    out.result({"items": list(names)}, *(f"{name}: resumed" for name in names))
+    tell_sources(out, estate, items, lambda source, item: source.unpause(item), every=every, done="resumed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,32 @@ def test_an_interrupted_test_takes_back_what_it_made(shop: Shop) -> None:
         _, said = process.communicate(timeout=90)
     assert "taking back what was made" in said
     assert process.returncode == 20
+
+
+@pytest.mark.spec("I1", "S1")
+def test_an_item_is_paused_resumed_resynced_locked_unprotected_and_protected_again(shop: Shop) -> None:
+    def status() -> dict[str, dict[str, Any]]:
+        return {one["domain"]: one for one in shop.verb("status")["items"]}
+
+    def sealed() -> dict[str, Any]:
+        return dict(shop.verb("cycle", "web")["points"]["web"])
+
+    first = sealed()
+    assert shop.verb("pause", "web") == {"items": ["web"]}
+    assert status()["web"]["state"] == "suspended"
+    shop.verb("resume", "web")
+    second = sealed()
+    assert status()["web"]["state"] == "replicating"
+    assert (second["epoch"], second["full"]) == (first["epoch"], False)  # the checkpoint was kept: nothing begins anew
+    resynced = shop.verb("resync", "web")["points"]["web"]
+    assert (resynced["epoch"], resynced["full"]) == (first["epoch"], False)
+    name = f"{second['epoch']}/{second['sequence']}"
+    shop.verb("points", "web", "--lock", name, "--reason", "an auditor asked")
+    assert "an auditor asked" in str(shop.verb("points", "web"))
+    shop.verb("points", "web", "--unlock", name)
+    assert "an auditor asked" not in str(shop.verb("points", "web"))
+    shop.verb("unprotect", "web")
+    assert "web" not in status()
+    assert name in {f"{one['epoch']}/{one['sequence']}" for one in shop.verb("points", "web")["points"]}
+    shop.verb("protect", "web")
+    assert sealed()["epoch"] != first["epoch"]

@@ -18,6 +18,7 @@ from drill.errors import DrillError
 from drill.lab import members, site, topology
 from drill.lab.place import state_folder
 from drill.model.point import Point
+from drill.transport.frames import WINDOW_BYTES
 from tests.lab.micro_machines import await_agent, await_done
 from tests.lab.replicated import Replicated, replicated
 
@@ -81,6 +82,15 @@ def slow_link(vm: Replicated) -> Iterator[None]:
         yield
     finally:
         vm.lab.heal_link()
+
+
+def more_to_send_than_may_be_in_flight(vm: Replicated) -> None:
+    """Fill two disks with noise: while a slow link takes it, the source still has pages to read from QEMU."""
+    length = 30 << 20
+    assert 2 * length > WINDOW_BYTES + (16 << 20)  # what sockets and lanes may hold
+    with noise(vm, length):
+        for target in ("vdb", "vdc"):
+            vm.io(target, f"write -s {NOISE} 0 {length}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tests.faults.bench_lab import (
     bench_lab,
     has_points,
     in_the_middle_of_a_cycle,
+    more_to_send_than_may_be_in_flight,
     orphans,
     sealed,
     sealed_soon,
@@ -62,6 +63,7 @@ def test_a_killed_qemu_makes_the_next_cycle_compare_all_disks_and_its_point_righ
 @pytest.mark.usefixtures("slow")
 def test_a_guest_killed_in_the_middle_of_a_cycle_fails_that_cycle_only(vm: Replicated) -> None:
     before = vm.points()[-1]
+    more_to_send_than_may_be_in_flight(vm)
     cycle = in_the_middle_of_a_cycle(vm)
     vm.kill_qemu()
     cycle.join()

@@ -14,7 +14,7 @@ from typing import Any
 
 from drill.errors import Failed
 from drill.model import command as c
-from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
+from drill.model.estate import Database, Estate, Item, Pair, Plan, Policy, Service
 from drill.model.fact import (
     HostSeen,
     IncidentDeclared,
@@ -26,9 +26,10 @@ from drill.model.fact import (
     ServiceAnswered,
 )
 from drill.model.machine import Disk, Machine, Nic
-from drill.model.network import Subnet, VmNetwork
+from drill.model.network import NetworkMapping, Subnet, VmNetwork
 from drill.model.point import DiskSeal, HostPicture, OverlayDisk, Point
 from drill.model.rows import RowBounds
+from drill.model.server import Host, Size
 
 NOW = 1_800_000_000_000_000
 MACS = {name: f"52:54:00:61:00:{number:02x}" for number, name in enumerate(["db", "app", "web"], 1)}
@@ -66,7 +67,10 @@ def estate(*, web_nics: int = 1, mappings: dict[str, str] | None = None) -> Esta
             VmNetwork(site="new-york", name="Net1", logical_network="L", subnets=(subnet,)),
             VmNetwork(site="chicago", name="Net1-Chicago", logical_network="L", subnets=(spare, subnet)),
         ),
-        network_mappings={"Net1": "Net1-Chicago"} if mappings is None else mappings,
+        network_mappings=tuple(
+            NetworkMapping(source_site="new-york", source=source, target_site="chicago", target=target)
+            for source, target in ({"Net1": "Net1-Chicago"} if mappings is None else mappings).items()
+        ),
         items={"db": item("db", None), "app": item("app", None), "web": item("web", small)},
         plans={
             "shop": Plan(

@@ -26,7 +26,7 @@ def _predict(index: int, nic: NicSeen, most: int, item: Item, estate: Estate) ->
     source = estate.network(source_site, nic.network) if nic.network else None
     address = next((text.split("/")[0] for text in nic.addresses), None)
     subnet = source_subnet(source, address)
-    mapped = estate.network_mappings.get(nic.network) if nic.network else None
+    mapped = estate.mapped_network(source_site, nic.network, target_site) if nic.network else None
     target = estate.network(target_site, mapped) if mapped else None
     dropped = index >= most
     landed, rule = choose_subnet(target, subnet.name if subnet else None)

@@ -12,9 +12,10 @@ from drill.errors import BadInput, Refused
 from drill.estate import schema
 from drill.estate.yaml import Document, Path_, read
 from drill.model.bandwidth import Bandwidth, BandwidthWindow
-from drill.model.estate import Database, Estate, Host, Item, Pair, Plan, Policy, Service, Size
-from drill.model.network import Subnet, VmNetwork
+from drill.model.estate import Database, Estate, Item, Pair, Plan, Policy, Service
+from drill.model.network import NetworkMapping, Subnet, VmNetwork
 from drill.model.retention import RetentionPolicy
+from drill.model.server import Host, Size
 
 
 def load(path: Path) -> Estate:
@@ -166,17 +167,19 @@ class _Resolver:
             pairs[one.name] = Pair(source=one.source, target=one.target, policy=policies[one.policy])
         return pairs
 
-    def _mappings(self) -> dict[str, str]:
-        names = {name for _, name in self.networks}
-        mappings: dict[str, str] = {}
+    def _mappings(self) -> tuple[NetworkMapping, ...]:
+        names = {name: site for site, name in self.networks}
+        mappings: dict[str, NetworkMapping] = {}
         for index, one in enumerate(self.section.network_mappings):
             for key, name in (("source", one.source), ("target", one.target)):
                 if name not in names:
                     raise self._wrong(("network_mappings", index, key), f"there is no VM network {name!r}")
             if one.source in mappings:
                 raise self._wrong(("network_mappings", index, "source"), f"{one.source!r} is mapped twice (F1)")
-            mappings[one.source] = one.target
-        return mappings
+            mappings[one.source] = NetworkMapping(
+                source_site=names[one.source], source=one.source, target_site=names[one.target], target=one.target
+            )
+        return tuple(mappings.values())
 
     def _items(self, pairs: dict[str, Pair]) -> dict[str, Item]:
         self._unique("protected_items", (one.name for one in self.section.protected_items))

@@ -26,7 +26,7 @@ from drill.errors import Refused, Usage
 from drill.ports import StepJournal
 
 # Bumped by hand when a change makes recorded runs of an older version impossible to go on with.
-PROCEDURES_VERSION = "1"
+PROCEDURES_VERSION = "2"
 WORKFLOW = "procedure"
 PENDING = ("PENDING", "ENQUEUED")
 

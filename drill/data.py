@@ -1,7 +1,7 @@
-"""Where the data that ships with drill lies: guest recipes, estates, topologies, report templates.
+"""Where the data that ships with drill lies: guest recipes, estates, topologies, report templates, the catalogue.
 
-In a checkout these are the top-level folders `fixtures/`, `hosts/` and `reports/`; in an installed wheel the same
-folders lie inside the package, in `drill/_data/` (pyproject.toml puts them there).
+In a checkout these are the top-level folders `fixtures/`, `hosts/` and `reports/`, and `spec/` of `docs/`; in an
+installed wheel the same folders lie inside the package, in `drill/_data/` (pyproject.toml puts them there).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-FOLDERS = ("fixtures", "hosts", "reports")
+FOLDERS = ("docs", "fixtures", "hosts", "reports")
 
 
 def path(folder: str, *parts: str) -> Path:

@@ -62,7 +62,7 @@ def ways(record: CycleRecord) -> dict[str, Way]:
     return {disk.target: disk.way for disk in record.disks}
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.a")
 def test_after_lost_tracking_only_the_pages_that_differ_travel(pair: Pair, tmp_path: Path) -> None:
     before = pair.points()
     pair.host.write("vda", 5 * PAGE, b"x" * PAGE)
@@ -83,7 +83,7 @@ def test_a_disk_that_is_compared_asks_for_no_leaves_that_the_source_has(pair: Pa
     assert (pair.link.digests_asked, pair.link.leaves_asked) == (3, 0)
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.a")
 def test_digests_that_the_source_lost_are_learnt_from_the_receiver(pair: Pair, tmp_path: Path) -> None:
     for path in [path for path in pair.source_files.paths() if "/digests/" in path]:
         pair.source_files.remove(path)
@@ -270,7 +270,7 @@ def test_without_a_deep_check_a_lying_tracker_would_not_be_noticed(pair: Pair, t
     assert pair.wrong_points(tmp_path) != []
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.a")
 def test_a_paused_item_keeps_its_checkpoint_and_goes_on_incrementally(pair: Pair, tmp_path: Path) -> None:
     pair.source.pause()
     pair.host.write("vda", 0, b"p" * 10)
@@ -286,7 +286,7 @@ def test_a_paused_item_keeps_its_checkpoint_and_goes_on_incrementally(pair: Pair
     assert pair.wrong_points(tmp_path) == []
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S4.a")
 def test_a_resync_is_cancelled_by_a_pause_and_goes_on_after_it(pair: Pair, tmp_path: Path) -> None:
     lose_tracking(pair)
     pair.host.during = pair.source.stop
@@ -300,7 +300,7 @@ def test_a_resync_is_cancelled_by_a_pause_and_goes_on_after_it(pair: Pair, tmp_p
     assert pair.wrong_points(tmp_path) == []
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.b")
 def test_a_resync_waits_where_it_may_not_begin_and_nothing_is_lost(pair: Pair, tmp_path: Path) -> None:
     lose_tracking(pair)
     with pytest.raises(Refused, match="waits for its window") as caught:

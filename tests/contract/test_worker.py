@@ -79,7 +79,7 @@ def desk() -> Desk:
     return Desk()
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.a")
 def test_an_item_goes_from_ready_over_its_first_copy_to_replicating(desk: Desk) -> None:
     assert desk.worker.status().state is ItemState.READY_FOR_INITIAL_REPLICATION
     seen = []
@@ -91,7 +91,7 @@ def test_an_item_goes_from_ready_over_its_first_copy_to_replicating(desk: Desk) 
     assert (found.state, found.health.level, found.progress) == (ItemState.REPLICATING, Health.NORMAL, None)
 
 
-@pytest.mark.spec("S3")
+@pytest.mark.spec("S3.a")
 def test_the_first_failure_raises_the_alarm_and_the_first_success_ends_it(desk: Desk) -> None:
     """L4: within two cycles; here at once."""
     desk.cycle()
@@ -104,7 +104,7 @@ def test_the_first_failure_raises_the_alarm_and_the_first_success_ends_it(desk: 
     assert desk.worker.status().health.level is Health.NORMAL
 
 
-@pytest.mark.spec("S2")
+@pytest.mark.spec("S2.b", "S3.b")
 def test_what_trying_cannot_mend_is_critical_until_somebody_asks_again(desk: Desk) -> None:
     desk.cycle()
     desk.break_link(Damaged("manifest", "x"))
@@ -116,7 +116,7 @@ def test_what_trying_cannot_mend_is_critical_until_somebody_asks_again(desk: Des
     assert desk.worker.status().health.level is Health.NORMAL
 
 
-@pytest.mark.spec("S3")
+@pytest.mark.spec("S3.a", "S3.c")
 def test_missed_cycles_and_silence_show_in_the_health(desk: Desk) -> None:
     for _ in range(8):
         desk.cycle()
@@ -131,7 +131,7 @@ def test_missed_cycles_and_silence_show_in_the_health(desk: Desk) -> None:
     assert any("nothing was shipped for" in reason for reason in found.health.reasons)
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.a")
 def test_a_paused_item_says_so_and_a_running_cycle_ends_when_it_is_paused(desk: Desk, tmp_path: Path) -> None:
     desk.cycle()
     desk.pair.host.kill()
@@ -159,7 +159,7 @@ def test_a_paused_item_says_so_and_a_running_cycle_ends_when_it_is_paused(desk: 
     assert desk.pair.wrong_points(tmp_path) == []
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.b")
 def test_a_resync_waits_for_its_window_unless_an_operator_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     desk = Desk("18:30-06:00")

@@ -24,7 +24,7 @@ def nothing_left(shop: Shop) -> Iterator[None]:
     assert shop.picture("chi1") == before
 
 
-@pytest.mark.spec("L1", "J1", "F5", "L3", "K1")
+@pytest.mark.spec("F5.d", "J1.c", "L1.a", "L3.d")
 @pytest.mark.usefixtures("nothing_left")
 def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     latest = {vm: shop.verb("points", vm)["points"][-1]["sequence"] for vm in ("db", "app", "web")}
@@ -49,7 +49,6 @@ def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     assert 0 < found["rto_seconds"] < 120
 
 
-@pytest.mark.spec("M4")
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize(
     "moment", [pytest.param("make overlay disks", marks=pytest.mark.long), "start machine", "check heartbeat"]
@@ -101,7 +100,7 @@ def test_an_interrupted_test_takes_back_what_it_made(shop: Shop) -> None:
     assert process.returncode == 20
 
 
-@pytest.mark.spec("I1", "S1")
+@pytest.mark.spec("E8.b", "I1.a", "I2.a", "S4.c")
 def test_an_item_is_paused_resumed_resynced_locked_unprotected_and_protected_again(shop: Shop) -> None:
     def status() -> dict[str, dict[str, Any]]:
         return {one["domain"]: one for one in shop.verb("status")["items"]}

@@ -36,6 +36,7 @@ PLAN = """
 """
 
 
+@pytest.mark.spec("L8.a")
 def test_a_guest_without_agent_is_judged_by_console_and_disks(shop: Shop, tmp_path: Path) -> None:
     made = workload.Workload.model_validate({"name": "silent", "machines": [SILENT]})
     workload.create(made, shop.lab.host("ny1"), shop.lab.accelerator.name)

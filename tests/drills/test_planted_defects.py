@@ -166,7 +166,7 @@ def test_a_drill_without_defects_passes(clean: Planted) -> None:
     assert clean.verdict.leftovers == ()
 
 
-@pytest.mark.spec("L6")
+@pytest.mark.spec("L6.f")
 def test_a_left_over_overlay_is_named(first: Planted) -> None:
     assert first.outcome("leftovers", "")[0] is Outcome.FAIL
     assert any("forgotten/db.vda.qcow2" in one for one in first.verdict.leftovers)
@@ -222,6 +222,7 @@ def test_an_objective_that_is_missed_fails(clean: Planted, figure: str) -> None:
     assert missed.outcome(figure, "")[0] is Outcome.FAIL
 
 
+@pytest.mark.spec("L1.b")
 def test_the_primaries_live_on_untouched(shop: Shop, first: Planted, second: Planted) -> None:
     del first, second
     before = {one["domain"]: one["acknowledged_sequence"] for one in shop.verb("status")["items"]}

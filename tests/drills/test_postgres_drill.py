@@ -127,7 +127,7 @@ def test_every_cycle_under_load_seals_a_point_while_rows_go_on(
     assert all(earlier < later for earlier, later in pairwise(postgres.acknowledged))
 
 
-@pytest.mark.spec("L9")
+@pytest.mark.spec("L9.a")
 def test_a_database_under_load_comes_up_sound_with_all_it_had_promised(latest: Planted) -> None:
     assert latest.red() == set()
     assert {"database", "database_rows", "service", "heartbeat", "disk_content"} <= {
@@ -142,6 +142,7 @@ def test_the_loss_is_counted_in_rows(latest: Planted) -> None:
     assert latest.verdict.rpo_records == rows.count(rows.minus(promised, held(latest))) > 0
 
 
+@pytest.mark.spec("L1.b")
 def test_the_primary_takes_rows_and_transactions_all_the_while(postgres: Postgres, latest: Planted) -> None:
     began, ended = latest.facts[0].at_us, latest.facts[-1].at_us  # type: ignore[union-attr]
     heard = [one.acknowledged_us for one in postgres.history() if one.acknowledged_us is not None]
@@ -152,7 +153,6 @@ def test_the_primary_takes_rows_and_transactions_all_the_while(postgres: Postgre
     assert transactions > 100
 
 
-@pytest.mark.spec("L9")
 def test_an_older_point_holds_just_what_was_promised_then(
     latest: Planted, older: Planted, points: list[dict[str, Any]]
 ) -> None:

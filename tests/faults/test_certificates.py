@@ -23,6 +23,7 @@ def vm() -> Iterator[Replicated]:
         yield found
 
 
+@pytest.mark.spec("E2.a")
 def test_certificates_renewed_revoked_and_expired_while_streaming(vm: Replicated) -> None:
     authority = certificates.authority(vm.lab.folder)
     near = certificates.outside(vm.lab.folder, vm.near.name, Role.SOURCE)

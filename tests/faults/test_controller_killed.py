@@ -40,7 +40,6 @@ def killed_and_resumed(folder: Path, step: int, when: str) -> None:
     assert len([one for one in facts if isinstance(one, StepEnded)]) == STEPS
 
 
-@pytest.mark.spec("M4")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", SAMPLED)
 def test_a_killed_controller_goes_on(tmp_path: Path, step: int, when: str) -> None:

@@ -167,6 +167,7 @@ class TestFreezerOfLibvirt(FreezerContract):
     """The port's contract on a real guest."""
 
 
+@pytest.mark.spec("E6.c")
 def test_an_application_consistent_point_holds_a_clean_file_system(bench: Frozen, tmp_path: Path) -> None:
     bench.hook('echo "$1" >> /run/hook')
     point = bench.cycle()
@@ -252,6 +253,7 @@ def test_a_guest_that_waits_for_its_writes_is_measured_so(bench: Frozen) -> None
     assert held.worst > 0.8
 
 
+@pytest.mark.spec("H7.b")
 def test_two_disks_written_in_lock_step_are_of_one_instant_in_every_point(bench: Frozen, tmp_path: Path) -> None:
     """The guest's ledger writes each record to the first disk, then to the second: there it may lag by one (R14)."""
     counts, seconds = [], []

@@ -203,7 +203,7 @@ def test_a_store_put_back_to_an_older_state_is_noticed(vm: Replicated, tmp_path:
     assert len({one.epoch for one in vm.points()}) == 2
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.c")
 def test_a_resync_after_lost_tracking_sends_hardly_more_than_what_differs(vm: Replicated, tmp_path: Path) -> None:
     """At most 1.05 times the pages that differ between the two points, as qemu-img reads them; noise is written."""
     before = sealed(vm)
@@ -240,6 +240,7 @@ def pages_differing(vm: Replicated, before: Point, after: Point, target: str, fo
     return sum(first[at : at + 4096] != second[at : at + 4096] for at in range(0, len(second), 4096))
 
 
+@pytest.mark.spec("S3.d")
 def test_a_deep_check_finds_a_byte_that_was_changed_beneath_qemu(vm: Replicated) -> None:
     vm.io("vdb", "write -P 33 7M 64k", "flush")
     sealed(vm)
@@ -260,7 +261,7 @@ def test_a_deep_check_finds_a_byte_that_was_changed_beneath_qemu(vm: Replicated)
         assert vm.source.status(vm.item).health.level is Health.NORMAL
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.c")
 def test_a_paused_item_ships_nothing_and_goes_on_incrementally(vm: Replicated) -> None:
     before = sealed(vm)
     with network_of(vm.near):

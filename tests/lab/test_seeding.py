@@ -54,7 +54,7 @@ def order(vm: Replicated) -> ProtectionOrder:
     )
 
 
-@pytest.mark.spec("H2", "H3", "H4")
+@pytest.mark.spec("E9.c", "H2.a", "H2.b", "H2.c", "H3.a", "H4.a")
 def test_a_first_copy_is_carried_and_cycles_go_on_from_it(vm: Replicated, media: tuple[Path, Path]) -> None:
     near, far = media
     vm.io("vdb", "write -P 1 0 3M", "write -P 2 9M 64k")

@@ -123,7 +123,7 @@ def test_a_disk_is_tracked_only_where_everything_speaks_for_it(
     assert all(bool(one.reason) is (one.way is not Way.TRACKED) for one in found)
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.a")
 @pytest.mark.parametrize(
     ("dirty", "waits"),
     [

@@ -71,7 +71,7 @@ def test_pure_layers_ask_datetime_for_no_time() -> None:
 
 def test_the_wheel_carries_all_data_and_nothing_generated(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    for folder in ("fixtures", "hosts", "reports/templates", "reports/assets"):
+    for folder in ("docs/spec", "fixtures", "hosts", "reports/templates", "reports/assets"):
         files = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".pyc"]
         assert files, folder
         assert {f"drill/_data/{file.relative_to(ROOT)}" for file in files} <= names

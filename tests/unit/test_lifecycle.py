@@ -28,7 +28,7 @@ WELL = ItemFacts(has_point=True)
 NEW = ItemFacts(has_point=False)
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.a")
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
@@ -55,7 +55,7 @@ def test_the_state_follows_from_what_is_observed(facts: ItemFacts, expected: Ite
     assert state(facts) is expected
 
 
-@pytest.mark.spec("S4")
+@pytest.mark.spec("S4.a")
 def test_all_sixteen_states_have_their_names() -> None:
     names = """
         disabled, ready for initial replication, initial replication in progress, waiting for initial replication,
@@ -66,7 +66,7 @@ def test_all_sixteen_states_have_their_names() -> None:
     assert sorted(one.value for one in ItemState) == sorted(name.strip() for name in names.split(","))
 
 
-@pytest.mark.spec("S3")
+@pytest.mark.spec("S3.a", "S3.b")
 @pytest.mark.parametrize(
     ("facts", "level", "says"),
     [
@@ -96,7 +96,7 @@ def test_every_reason_is_said_and_the_worst_first() -> None:
     assert [reason.split()[0] for reason in found.reasons] == ["trying", "the", "replication", "the"]
 
 
-@pytest.mark.spec("S2")
+@pytest.mark.spec("S2.b")
 @pytest.mark.parametrize(
     ("error", "recoverable"),
     [
@@ -121,7 +121,7 @@ def test_only_what_can_mend_itself_is_tried_again(error: DrillError, recoverable
     assert math.isfinite(later.due) is recoverable
 
 
-@pytest.mark.spec("S2")
+@pytest.mark.spec("S2.a")
 def test_retries_come_after_1_2_4_8_10_minutes_and_then_every_half_hour() -> None:
     found, now, waits = Schedule(interval_seconds=30, beat=10, due=0), 0.0, []
     for _ in range(8):
@@ -149,7 +149,7 @@ def test_a_resync_that_heals_itself_does_not_wait_and_one_that_runs_in_circles_d
     assert waits == [0, 0, 240, 480]
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.b")
 def test_a_resync_outside_its_window_is_looked_at_again_every_interval_and_is_no_failure() -> None:
     for rule in ("S1", "H2"):
         found = Schedule(interval_seconds=30, beat=10, due=100).failed(Refused("it waits", rule), 101)
@@ -169,7 +169,7 @@ def test_what_an_operator_does_brings_a_cycle_at_once_also_after_what_was_final(
     assert final.done(9).due == 10
 
 
-@pytest.mark.spec("S3")
+@pytest.mark.spec("S3.c")
 @pytest.mark.parametrize(
     ("shipped", "now", "expected"),
     [
@@ -188,7 +188,7 @@ def test_a_cycle_is_missed_if_none_was_shipped_within_its_interval(
     assert missed(shipped, since=0.0, now=now, interval_seconds=30) == expected
 
 
-@pytest.mark.spec("S1")
+@pytest.mark.spec("S1.b")
 @pytest.mark.parametrize(
     ("window", "clock", "inside"),
     [

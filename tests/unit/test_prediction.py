@@ -13,7 +13,7 @@ from drill.model.network import Subnet, VmNetwork
 from tests.paper import estate, primary
 
 
-@pytest.mark.spec("J1")
+@pytest.mark.spec("J1.a", "J1.b")
 @pytest.mark.parametrize(("most", "built"), [(4, 2), (2, 2), (1, 1), (0, 0)])
 def test_a_machine_gets_as_many_cards_as_its_size_allows(most: int, built: int) -> None:
     known = estate(web_nics=most)
@@ -21,7 +21,7 @@ def test_a_machine_gets_as_many_cards_as_its_size_allows(most: int, built: int) 
     assert [one.dropped for one in nics] == [False] * built + [True] * (2 - built)
 
 
-@pytest.mark.spec("F2")
+@pytest.mark.spec("F2.a")
 def test_a_card_without_a_mapping_is_connected_to_nothing() -> None:
     known = estate(mappings={})
     nics = predict_nics(known.items["db"], primary("db"), known)
@@ -37,7 +37,7 @@ NETWORK = VmNetwork(
 )
 
 
-@pytest.mark.spec("F5")
+@pytest.mark.spec("F5.a", "F5.b")
 @pytest.mark.parametrize(("source", "chosen"), [("a", "a"), ("b", "b"), ("c", "b"), (None, "b")])
 def test_the_subnet_of_the_same_name_is_taken_else_the_first_in_definition_order(
     source: str | None, chosen: str
@@ -48,7 +48,7 @@ def test_the_subnet_of_the_same_name_is_taken_else_the_first_in_definition_order
     assert rule.startswith("F5")
 
 
-@pytest.mark.spec("J4")
+@pytest.mark.spec("J4.a")
 @pytest.mark.parametrize(
     ("address", "mode", "kept"),
     [
@@ -83,7 +83,6 @@ def test_an_address_outside_a_servers_pool_is_static(change: dict[str, Any]) -> 
     assert {one.mode for one in predict_nics(known.items["db"], primary("db"), known)} == {"static"}
 
 
-@pytest.mark.spec("L3")
 def test_the_bubble_has_the_subnets_of_the_target_network_and_reserves_leased_addresses() -> None:
     known = estate()
     nics = predict_nics(known.items["db"], primary("db"), known)

@@ -135,7 +135,7 @@ def test_no_held_point_goes_nor_the_newest_nor_the_last_good_one(
         assert all(points[place].elapsed_us < edge for place in gone)
 
 
-@pytest.mark.spec("E5")
+@pytest.mark.spec("E5.a")
 @pytest.mark.parametrize("policy", [replace(POLICY, additional=25), replace(POLICY, additional=-1)])
 def test_more_than_24_additional_points_are_refused(policy: RetentionPolicy) -> None:
     with pytest.raises(Refused) as caught:
@@ -149,7 +149,7 @@ def test_a_window_is_no_longer_than_a_day(seconds: int) -> None:
         retention.check(replace(POLICY, window_seconds=seconds))
 
 
-@pytest.mark.spec("E6")
+@pytest.mark.spec("E6.a", "E6.b")
 @pytest.mark.parametrize(("hours", "additional"), [(13, 24), (-1, 24), (4, 4), (12, 1)])
 def test_application_consistent_points_rarer_than_what_is_kept_are_refused(hours: int, additional: int) -> None:
     with pytest.raises(Refused) as caught:
@@ -157,7 +157,7 @@ def test_application_consistent_points_rarer_than_what_is_kept_are_refused(hours
     assert caught.value.rule == "E6"
 
 
-@pytest.mark.spec("E6")
+@pytest.mark.spec("E6.a", "E6.b")
 def test_policies_within_the_bounds_are_taken() -> None:
     for hours, additional in ((0, 0), (0, 24), (1, 2), (12, 13), (12, 24)):
         retention.check(replace(POLICY, additional=additional), hours)

@@ -22,7 +22,7 @@ def quiet(done: int, total: int) -> None:
     """Nobody watches."""
 
 
-@pytest.mark.spec("H6")
+@pytest.mark.spec("H6.a")
 def test_within_one_site_a_first_copy_is_not_carried() -> None:
     hosts = {name: replace(host, site="new-york") for name, host in ESTATE.hosts.items()}
     estate = replace(ESTATE, hosts=hosts)

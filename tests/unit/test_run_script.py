@@ -135,7 +135,7 @@ def test_a_version_in_between_is_not_too_old(machine: Machine) -> None:
     assert machine.run("--version").returncode == 0
 
 
-@pytest.mark.parametrize("stamp", ["", "-test"], ids=["set up for verbs", "set up for tests"])
+@pytest.mark.parametrize("stamp", ["", "-test", "-measure"])
 def test_when_nothing_is_missing_it_is_quick_and_passes_its_arguments_on(machine: Machine, stamp: str) -> None:
     machine.has("dpkg-query", ALL_INSTALLED)
     machine.ready(stamp)
@@ -145,6 +145,19 @@ def test_when_nothing_is_missing_it_is_quick_and_passes_its_arguments_on(machine
     assert said.stdout == "python -m drill lab status --json a b\n"
     assert said.stderr == ""
     assert not machine.called.exists()
+
+
+def test_tests_are_measured_by_what_was_set_up_for_it(machine: Machine) -> None:
+    machine.has("dpkg-query", ALL_INSTALLED)
+    machine.ready("-measure")
+    assert machine.run("measure", "mutants", "--seed", "7").stdout == "python -m tests.measure mutants --seed 7\n"
+    assert machine.run("test", "tests/unit").stdout.endswith("--no-loadscope-reorder tests/unit\n")
+
+
+def test_a_set_up_for_tests_does_not_do_for_measuring_them(machine: Machine) -> None:
+    machine.has("dpkg-query", ALL_INSTALLED)
+    machine.ready("-test")
+    assert "installing by pip into .venv: drill[test,dev,measure]" in machine.run("measure", "mutants").stderr
 
 
 def test_a_changed_build_file_is_set_up_again(machine: Machine) -> None:

@@ -256,6 +256,32 @@ class Freezer(Protocol):
         ...
 
 
+class Suspender(Protocol):
+    """A guest's processors, stopped for the one instant that a consistency group shares (spec S5)."""
+
+    def arm(self, domain: str, seconds: float) -> bool:
+        """Have the guest resumed `seconds` from now, or at once when this process dies, by a process outside that
+        outlives it.  False, and nothing is armed, for one that stands still already: somebody else paused it.
+        Unsupported where nothing can watch."""
+        ...
+
+    def suspend(self, domain: str) -> None:
+        """Stop a guest that is armed; it has stopped on return.  After Unknown nobody can say."""
+        ...
+
+    def is_suspended(self, domain: str) -> bool:
+        """Whether its processors stand still now, whoever stopped them."""
+        ...
+
+    def resume(self, domain: str) -> None:
+        """Let it run; one that runs, or is off, is fine.  After an error the process outside still does it."""
+        ...
+
+    def disarm(self, domain: str) -> None:
+        """It runs again: the process outside may forget it."""
+        ...
+
+
 class LogStream(Protocol):
     """A cycle log on its way to the receiver, which has accepted its header."""
 

@@ -35,10 +35,14 @@ POINTS_MAX = 170
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A point as retention sees it.  `elapsed_us` is its time of replication; held means locked or in use."""
+    """A point as retention sees it.  `elapsed_us` is its time of replication; held means locked or in use.
+
+    `hourly`: the other items of its consistency group keep the same instant for their hour.
+    """
 
     elapsed_us: int
     application_consistent: bool = False
+    hourly: bool = False
     is_held: bool = False
     is_damaged: bool = False
 
@@ -103,13 +107,16 @@ def _by_age(points: Sequence[Candidate], policy: RetentionPolicy) -> set[int]:
 
 
 def _best(points: Sequence[Candidate], groups: Mapping[int, Sequence[int]], chosen: Iterable[int]) -> set[int]:
-    """Of every chosen group the newest application-consistent point, else the newest; a damaged one last of all."""
-    return {
-        max(
-            groups[group], key=lambda place: (not points[place].is_damaged, points[place].application_consistent, place)
-        )
-        for group in chosen
-    }
+    """Of every chosen group the newest application-consistent point, else the newest; a damaged one last of all.
+
+    Of equals that one goes first which the other items of a consistency group keep too.
+    """
+
+    def worth(place: int) -> tuple[bool, bool, bool, int]:
+        point = points[place]
+        return not point.is_damaged, point.application_consistent, point.hourly, place
+
+    return {max(groups[group], key=worth) for group in chosen}
 
 
 def _crowd(points: Sequence[Candidate], kept: set[int], safe: set[int], most: int) -> None:

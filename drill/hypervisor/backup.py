@@ -137,7 +137,7 @@ class LibvirtBackups:
             room.check()
             paths = _Paths(self._folder, str(found.UUIDString()))
             paths.clear()
-            runs = found.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+            runs = not jobs.is_starved(found)
             self._watch_outside(domain)
             begun = self._clock.now_us()
             found.backupBegin(_backup_xml(paths, bases, targets), mark, 0)
@@ -320,7 +320,7 @@ class _Paths:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A job as libvirt began it; `was_running` is how the guest was before."""
+    """A job as libvirt began it; `was_running`: no input/output error had paused the guest before."""
 
     domain: _Domain
     paths: _Paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drill.model.machine import Machine
-from drill.model.point import DiskSeal
+from drill.model.point import DiskSeal, GroupMark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class LogHeader:
     `parent_digest` is the log digest of the point before it in the same epoch, empty for sequence 1.  Only the first
     log of an epoch carries `supersedes`: the log digest of the head it replaces, empty where the receiver had none.
     `term` is the one in which this source is the item's only writer (I29).  Instants are the source's wall clock in
-    microseconds, as in `Point`.
+    microseconds, as in `Point`.  `group` is there where all of a consistency group share the instant.
     """
 
     item: str
@@ -44,6 +44,7 @@ class LogHeader:
     machine: Machine
     disks: tuple[LogDisk, ...]
     term: int = 1
+    group: GroupMark | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,27 @@ class DiskSeal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMark:
+    """One instant of a consistency group (spec S5), as each member's log and point carry it.
+
+    `instant` is an id that no other instant has, `members` how many items share it.  An `hourly` instant is one that
+    retention keeps for its hour at every member alike.
+    """
+
+    name: str
+    instant: str
+    members: int
+    hourly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A recovery point: all disks of an item at one instant, sealed on the receiving side.
 
     The instant lies between `begun_us` and `taken_us` (source wall clock, microseconds since the epoch), the times
     just before and just after libvirt took the checkpoint; `sealed_us` is the receiver's wall clock.  `sequence`
     counts from 1 within an `epoch`; order is (epoch, sequence), never time (I12).  `term` is its writer's (I29).
+    `group` is there where the instant was that of a whole consistency group.
     """
 
     item: str
@@ -44,6 +59,7 @@ class Point:
     parent_digest: str
     sent_bytes: int
     term: int = 1
+    group: GroupMark | None = None
 
 
 class ItemState(StrEnum):
@@ -128,7 +144,8 @@ class Progress:
 class CycleRecord:
     """One cycle as measured by the source agent; times in seconds, sizes in bytes.
 
-    `frozen_seconds` is how long the guest's file systems may have been frozen for it.
+    `frozen_seconds` is how long the guest's file systems may have been frozen for it, `paused_seconds` how long its
+    processors may have stood still for an instant of its group.
     """
 
     sequence: int
@@ -142,6 +159,7 @@ class CycleRecord:
     sent_bytes: int
     frozen_seconds: float = 0.0
     disks: tuple[DiskCarried, ...] = ()
+    paused_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +170,7 @@ class ItemStatus:
     hour in which none was shipped (spec S3).  `progress` is that of a cycle that is running.  Disks `without_bitmap`
     can hold no dirty bitmap and are read whole in each cycle.  `application_failures` counts application-consistent
     points in a row that became crash-consistent ones, and `application_reason` says why the last of them did.
+    `group` names its consistency group; `group_reason` says why its newest cycle has no instant with the others.
     """
 
     item: str
@@ -168,6 +187,16 @@ class ItemStatus:
     application_reason: str = ""
     health: ItemHealth = ItemHealth(level=Health.NORMAL)
     progress: Progress | None = None
+    group: str = ""
+    group_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOrder:
+    """The consistency group that an item belongs to: its name, and the ids of all its items, sorted."""
+
+    name: str
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +209,7 @@ class ProtectionOrder:
     `term` is the one in which the source may write (I29).  A resync waits for `resync_window`, `HH:MM-HH:MM` in the
     host's local time (spec S1); empty means at once.
     `receiver_name` is whom the peer's certificate must name (any receiver where it is empty); `compress` false sends
-    frames as they are; `bandwidth` limits what is sent to that receiver.
+    frames as they are; `bandwidth` limits what is sent to that receiver.  The cycles of a `group` begin together.
     """
 
     item: str
@@ -194,6 +223,7 @@ class ProtectionOrder:
     receiver_name: str = ""
     compress: bool = True
     bandwidth: Bandwidth | None = None
+    group: GroupOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

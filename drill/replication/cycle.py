@@ -22,11 +22,12 @@ from drill.model.cycle import LogDisk, LogHeader, LogTrailer
 from drill.model.machine import Machine
 from drill.model.point import CycleRecord, DiskCarried, DiskSeal, Point, Progress, Way
 from drill.ports import BackupJob, Backups, Clock, Files, Freezer, Lanes, ReceiverLink
-from drill.replication import comparing, continuity, quiesce
+from drill.replication import comparing, continuity
 from drill.replication.carrier import Carrier
 from drill.replication.continuity import Adopt, Await, Continue, DiskWay, Evidence
 from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import PageDigests
+from drill.replication.groups import Ready, Together, begin_alone
 from drill.replication.journal import Acknowledged, Journal, JournalFile, Pending
 from drill.replication.pace import Pace
 from drill.replication.quiesce import Interval, Quiet
@@ -69,6 +70,7 @@ class _Wish:
     application_consistent: bool
     deep: bool
     may_resync: bool
+    together: Together | None
 
 
 class ItemSource:
@@ -122,12 +124,14 @@ class ItemSource:
         application_consistent: bool = False,
         deep: bool = False,
         may_resync: bool = True,
+        together: Together | None = None,
     ) -> tuple[Point, CycleRecord]:
         """Replicate once; returns the sealed point and what it took.
 
         The guest is frozen for it when that is asked for or due; a point of a guest that could not be frozen is
         crash-consistent, and `interval` has the reason.  `deep` reads every disk whole and compares, whatever the
         tracker says.  Where a resync is needed and the time for it has not come (`may_resync`), Refused names rule S1.
+        `together` begins the job with those of its consistency group; where it gives none, the item begins alone.
 
         After any error the base is what it was.  ResyncNeeded is remembered: the next cycle compares that disk, or
         takes it whole when this one compared it.
@@ -136,7 +140,7 @@ class ItemSource:
             self._ports.backups.abort_leftover(self._journal.order.domain)
             raise Refused(f"item {self._journal.order.item} is paused", "S4", "resume it first")
         try:
-            wish = _Wish(witness, application_consistent, deep, may_resync)
+            wish = _Wish(witness, application_consistent, deep, may_resync, together)
             return self._cycle(wish)
         except ResyncNeeded as error:
             self._owe(error.disk)
@@ -188,7 +192,7 @@ class ItemSource:
         checkpoint = f"{PREFIX}{place.epoch}-{place.sequence}-{ports.nonce()}"
         before = ports.clock.monotonic()
         bases = {way.target: way.base for way in self._ways}
-        job, quiet = self._begin(checkpoint, bases, application_consistent=wish.application_consistent)
+        job, quiet = self._begin(checkpoint, bases, wish)
         begun = ports.clock.monotonic()
         try:
             if ports.backups.lineage(domain) != lineage:
@@ -220,22 +224,23 @@ class ItemSource:
                 )
                 for way in ways
             ),
+            paused_seconds=quiet.paused_seconds,
         )
 
-    def _begin(
-        self, checkpoint: str, bases: dict[str, str | None], *, application_consistent: bool
-    ) -> tuple[BackupJob, Quiet]:
-        """Checkpoint and job, with the guest frozen where that is asked for or due."""
+    def _begin(self, checkpoint: str, bases: dict[str, str | None], wish: _Wish) -> tuple[BackupJob, Quiet]:
+        """Checkpoint and job, with the guest frozen where that is asked for or due; a group's at one instant."""
         ports, order = self._ports, self._journal.order
         every = order.application_consistent_every_seconds
 
         def begin() -> BackupJob:
             return ports.backups.begin(order.domain, checkpoint, bases)
 
-        if not (application_consistent or self._interval.is_due(ports.clock.monotonic(), every)):
-            return begin(), Quiet(application_consistent=False)
-        job, quiet = quiesce.begin_frozen(ports.freezer, ports.clock, order.domain, begin)
-        self._interval.done(ports.clock.monotonic(), every, quiet)
+        freeze = wish.application_consistent or self._interval.is_due(ports.clock.monotonic(), every)
+        ready = Ready(domain=order.domain, begin=begin, freeze=freeze)
+        begun = wish.together(ready) if wish.together else None
+        job, quiet = begun or begin_alone(ports.freezer, ports.clock, ready)
+        if quiet.was_tried:
+            self._interval.done(ports.clock.monotonic(), every, quiet)
         return job, quiet
 
     def _place(self) -> _Place:
@@ -365,6 +370,7 @@ class ItemSource:
                 for way in self._ways
             ),
             term=self._journal.order.term,
+            group=quiet.group,
         )
 
     def _send(

@@ -20,9 +20,11 @@ from enum import IntEnum
 
 from blake3 import blake3
 
+from drill.core.groups import MEMBERS_MAX, MEMBERS_MIN
 from drill.errors import BadInput, Damaged
 from drill.model.cycle import LogHeader, LogTrailer
-from drill.replication import plainjson
+from drill.model.point import GroupMark
+from drill.replication import names, plainjson
 from drill.replication.extents import PAGE_BYTES
 from drill.replication.frame import (
     CONTENT_MAX,
@@ -37,7 +39,9 @@ from drill.replication.frame import (
 )
 
 MAGIC = b"DRILLCYC"
-VERSION = 1
+VERSION = 2
+"""What is written.  Version 1 is read too: it is without consistency groups."""
+VERSIONS = (1, VERSION)
 JSON_MAX = 1 << 20
 DISKS_MAX = 64
 DISK_BYTES_MAX = 1 << 50
@@ -104,11 +108,13 @@ class LogReader:
         magic, version, flags = _PROLOGUE.unpack(self._take(_PROLOGUE.size))
         if magic != MAGIC or flags:
             raise BadInput(_WHERE, "not a cycle log")
-        if version != VERSION:
-            raise BadInput(_WHERE, f"version {version}, this drill reads version {VERSION}")
+        if version not in VERSIONS:
+            raise BadInput(_WHERE, f"version {version}, this drill reads versions {VERSIONS[0]} to {VERSION}")
         kind, fields = self._record()
         self.header = plainjson.decode(LogHeader, self._json(kind, fields, _Record.HEADER), where="cycle log header")
         check_header(self.header)
+        if self.header.group is not None and version == 1:
+            raise BadInput(_WHERE, "a log of version 1 that names a consistency group")
         self._trailer: LogTrailer | None = None
         self._log_digest = ""
 
@@ -205,6 +211,16 @@ def check_header(header: LogHeader) -> None:
         raise BadInput(_WHERE, f"term {header.term}")
     if header.supersedes and header.sequence != 1:
         raise BadInput(_WHERE, "only the first log of an epoch supersedes another")
+    _check_group(header.group)
+
+
+def _check_group(mark: GroupMark | None) -> None:
+    if mark is None:
+        return
+    names.group(mark.name)
+    names.epoch(mark.instant)
+    if not MEMBERS_MIN <= mark.members <= MEMBERS_MAX:
+        raise BadInput(_WHERE, f"a consistency group of {mark.members} items, not {MEMBERS_MIN} to {MEMBERS_MAX}")
 
 
 class Order:

@@ -9,6 +9,7 @@ from drill.errors import BadInput
 _ITEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _EPOCH = re.compile(r"[a-z0-9]{4,32}")
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TARGET = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
@@ -25,6 +26,11 @@ def run(name: str) -> str:
 def epoch(name: str) -> str:
     """An epoch, or BadInput."""
     return _checked(_EPOCH, name, "epoch")
+
+
+def group(name: str) -> str:
+    """A consistency group's name, or BadInput."""
+    return _checked(_GROUP, name, "group")
 
 
 def target(name: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drill.errors import DrillError
+from drill.model.point import GroupMark
 from drill.ports import BackupJob, Clock, Freezer
 
 WINDOW_SECONDS = 8
@@ -36,44 +37,86 @@ ALARM_FAILURES = 2
 class Quiet:
     """How still the guest was at an instant.
 
-    `reason` says why it does not count as application-consistent, empty where it does.  `frozen_seconds` is how long
-    the guest may have been frozen, as seen from here.
+    `reason` says why it does not count as application-consistent although a freeze was tried, empty where it does.
+    `frozen_seconds` is how long the guest may have been frozen, and `paused_seconds` how long its processors may have
+    stood still, as seen from here.  `group` is there where all of a consistency group stood still together.
     """
 
     application_consistent: bool
     reason: str = ""
     frozen_seconds: float = 0.0
+    paused_seconds: float = 0.0
+    group: GroupMark | None = None
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether a freeze was tried at all."""
+        return self.application_consistent or bool(self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A guest that was frozen, or was to be: `armed` is None where nothing was done to it, and `problem` says why it
+    cannot count.  Whoever has one thaws it, whatever becomes of the checkpoint."""
+
+    freezer: Freezer
+    clock: Clock
+    domain: str
+    armed: float | None
+    problem: str
+    frozen_at: float = 0.0
+    count: int = 0
+
+    def thaw(self) -> str:
+        """Thaw and verify; returns what is not confirmed.  Timers stay armed unless it is thawed for certain."""
+        return "" if self.armed is None else _thaw(self.freezer, self.domain, self.count)
+
+    def quiet(self, taken: float, unconfirmed: str) -> Quiet:
+        """How still the guest was for a checkpoint that was taken at `taken`, after the thaw."""
+        if self.armed is None:
+            return Quiet(application_consistent=False, reason=self.problem)
+        problem = self.problem or unconfirmed
+        if self.count == 0:
+            problem = problem or "the guest has no file system that it could freeze"
+        if taken - self.armed >= WINDOW_SECONDS:
+            problem = problem or f"the checkpoint was not taken within {WINDOW_SECONDS} s"
+        seconds = self.clock.monotonic() - self.frozen_at
+        return Quiet(application_consistent=not problem, reason=problem, frozen_seconds=seconds)
+
+
+def freeze(freezer: Freezer, clock: Clock, domain: str) -> Freeze:
+    """Arm the timers and freeze a guest, if it can be; raises nothing of ours."""
+    armed = clock.monotonic()
+    try:
+        freezer.arm(domain, WINDOW_SECONDS)
+    except DrillError as error:
+        problem = f"the guest was not frozen: {error}"
+        return Freeze(freezer=freezer, clock=clock, domain=domain, armed=None, problem=problem)
+    frozen_at, count, problem = clock.monotonic(), 0, ""
+    try:
+        count = freezer.freeze(domain)
+    except DrillError as error:
+        problem = f"the freeze is not confirmed: {error}"
+    return Freeze(
+        freezer=freezer, clock=clock, domain=domain, armed=armed, problem=problem, frozen_at=frozen_at, count=count
+    )
 
 
 def begin_frozen(
     freezer: Freezer, clock: Clock, domain: str, begin: Callable[[], BackupJob]
 ) -> tuple[BackupJob, Quiet]:
     """Begin a job with the guest frozen, if it can be; raises only what `begin` raises, and thaws before that."""
-    armed = clock.monotonic()
-    try:
-        freezer.arm(domain, WINDOW_SECONDS)
-    except DrillError as error:
-        return begin(), Quiet(application_consistent=False, reason=f"the guest was not frozen: {error}")
-    frozen_at, count, problem = clock.monotonic(), 0, ""
-    try:
-        count = freezer.freeze(domain)
-    except DrillError as error:
-        problem = f"the freeze is not confirmed: {error}"
+    frozen = freeze(freezer, clock, domain)
     try:
         job = begin()
-        in_window = clock.monotonic() - armed < WINDOW_SECONDS
+        taken = clock.monotonic()
     finally:
-        unconfirmed = _thaw(freezer, domain, count)
-    problem = problem or unconfirmed
-    if count == 0:
-        problem = problem or "the guest has no file system that it could freeze"
-    if not in_window:
-        problem = problem or f"the checkpoint was not taken within {WINDOW_SECONDS} s"
-    return job, Quiet(application_consistent=not problem, reason=problem, frozen_seconds=clock.monotonic() - frozen_at)
+        unconfirmed = frozen.thaw()
+    return job, frozen.quiet(taken, unconfirmed)
 
 
 def _thaw(freezer: Freezer, domain: str, count: int) -> str:
-    """Thaw and verify; returns what is not confirmed.  The timers stay armed unless the guest is thawed for certain."""
+    """Thaw and verify, as `Freeze.thaw` says."""
     try:
         thawed = freezer.thaw(domain)
         if freezer.is_frozen(domain):

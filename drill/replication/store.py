@@ -314,6 +314,7 @@ class Store:
             parent_digest=header.parent_digest,
             sent_bytes=reader.read_bytes,
             term=header.term,
+            group=header.group,
         )
 
 

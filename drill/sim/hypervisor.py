@@ -22,6 +22,7 @@ from drill.sim.content import Content
 from drill.sim.disk import Bitmap, FrozenDisk, SimDisk
 from drill.sim.guest import SimGuest
 from drill.sim.process import Process
+from drill.sim.processors import SimProcessors
 
 CHUNK = 1 << 20
 LOCK_SECONDS = 30.0
@@ -59,12 +60,13 @@ class SimHypervisor:
         self.taken: dict[str, int] = {}
         self.on_drop: Callable[[str], None] = _nobody
         self.guest = SimGuest(clock, _nobody)
+        self.processors = SimProcessors(clock)
         self.begin_seconds, self.refuses_checkpoints = 0.0, False
 
     @property
     def writes(self) -> bool:
         """Whether the guest can write now."""
-        return self.running and not self.paused and not self.guest.frozen
+        return self.running and not self.paused and not self.processors.stand and not self.guest.frozen
 
     def starve(self) -> None:
         """The scratch file of the open job is full when the guest writes next."""
@@ -177,6 +179,7 @@ class SimHypervisor:
         if self.running:
             self.running, self.job = False, None
             self.guest.rebooted()
+            self.processors.rebooted()
             for disk in self.disks.values():
                 disk.close(cleanly=cleanly)
 

@@ -34,5 +34,7 @@ def _line(status: ItemStatus, now_us: int) -> str:
     trouble = "".join(f"; {reason}" for reason in status.health.reasons)
     if status.without_bitmap:
         trouble = f"; full read each cycle: {', '.join(status.without_bitmap)}{trouble}"
+    if status.group:
+        trouble = f"; group {status.group}{trouble}"
     known = f"{status.state.value}{share}, {status.health.level.value}"
     return f"{status.domain}: {known}, {status.acknowledged_sequence} points, {age}{trouble}"

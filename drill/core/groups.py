@@ -42,7 +42,7 @@ def complete(group: str, kept: Mapping[str, Sequence[Point]]) -> tuple[GroupPoin
         for point in points:
             if point.group is not None and point.group.name == group:
                 found.setdefault(point.group.instant, {})[item] = point
-    return tuple(_whole(group, instant, parts) for instant, parts in found.items() if _is_whole(parts))
+    return tuple(_whole(group, instant, parts) for instant, parts in found.items() if _is_whole(parts, len(kept)))
 
 
 def choose(found: Sequence[GroupPoint], choice: str, group: str) -> GroupPoint:
@@ -60,9 +60,9 @@ def choose(found: Sequence[GroupPoint], choice: str, group: str) -> GroupPoint:
     return chosen[0]
 
 
-def _is_whole(parts: Mapping[str, Point]) -> bool:
-    """As many items as the instant had, by what each of them says."""
-    return {point.group.members for point in parts.values() if point.group} == {len(parts)}
+def _is_whole(parts: Mapping[str, Point], members: int) -> bool:
+    """All items of the group, and as many as the instant had by what each of them says."""
+    return len(parts) == members and {point.group.members for point in parts.values() if point.group} == {members}
 
 
 def _whole(group: str, instant: str, parts: Mapping[str, Point]) -> GroupPoint:

@@ -12,7 +12,7 @@ from drill.errors import BadInput, Refused
 from drill.estate import schema
 from drill.estate.yaml import Document, Path_, read
 from drill.model.bandwidth import Bandwidth, BandwidthWindow
-from drill.model.estate import Database, Estate, Item, Pair, Plan, Policy, Service
+from drill.model.estate import ConsistencyGroup, Database, Estate, Item, Pair, Plan, Policy, Service
 from drill.model.network import NetworkMapping, Subnet, VmNetwork
 from drill.model.retention import RetentionPolicy
 from drill.model.server import Host, Size
@@ -78,6 +78,7 @@ class _Resolver:
             network_mappings=mappings,
             items=items,
             plans=self._plans(items),
+            groups=self._groups(items),
         )
 
     def _wrong(self, path: Path_, problem: str) -> BadInput:
@@ -231,6 +232,26 @@ class _Resolver:
             )
             for one in item.databases
         )
+
+    def _groups(self, items: dict[str, Item]) -> dict[str, ConsistencyGroup]:
+        """One agent pauses all guests of a group: they share a source host, and a policy says when (S5)."""
+        self._unique("groups", (one.name for one in self.section.groups))
+        used: dict[str, str] = {}
+        for index, one in enumerate(self.section.groups):
+            first = items.get(one.items[0])
+            for position, name in enumerate(one.items):
+                path: Path_ = ("groups", index, "items", position)
+                if name not in items or first is None:
+                    raise self._wrong(path, f"there is no protected item {name!r}")
+                if name in used:
+                    raise self._wrong(path, f"{name!r} is in group {used[name]!r} already (S5)")
+                used[name] = one.name
+                if items[name].source_host != first.source_host:
+                    hosts = f"{name!r} is on {items[name].source_host!r}, {first.name!r} on {first.source_host!r}"
+                    raise self._wrong(path, f"a group has one source host, whose agent pauses all of it: {hosts} (S5)")
+                if items[name].pair.policy != first.pair.policy:
+                    raise self._wrong(path, f"{name!r} is under another policy than {first.name!r} (S5)")
+        return {one.name: ConsistencyGroup(name=one.name, items=tuple(one.items)) for one in self.section.groups}
 
     def _plans(self, items: dict[str, Item]) -> dict[str, Plan]:
         self._unique("plans", (one.name for one in self.section.plans))

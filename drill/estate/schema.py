@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from drill.core.groups import MEMBERS_MAX, MEMBERS_MIN
+
 
 def _address(text: str) -> str:
     ip_address(text)
@@ -213,6 +215,13 @@ class GroupSection(Section):
     items: Annotated[list[Name], Field(min_length=1)]
 
 
+class ConsistencyGroupSection(Section):
+    """Protected items that share one instant (spec S5)."""
+
+    name: Name
+    items: Annotated[list[Name], Field(min_length=MEMBERS_MIN, max_length=MEMBERS_MAX)]
+
+
 class ObjectivesSection(Section):
     """What the plan promises."""
 
@@ -237,4 +246,5 @@ class EstateSection(Section):
     pairs: list[PairSection] = []
     network_mappings: list[NetworkMappingSection] = []
     protected_items: list[ProtectedItemSection] = []
+    groups: list[ConsistencyGroupSection] = []
     plans: list[PlanSection] = []

@@ -138,6 +138,14 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencyGroup:
+    """Items whose points share one instant (spec S5), all of one source host and under one policy."""
+
+    name: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A recovery plan: groups of item names, started in order (spec K1); objectives in seconds.
 
@@ -187,6 +195,11 @@ class Estate:
     pairs: dict[str, Pair] = field(default_factory=dict)
     dns_zones: dict[str, DnsZone] = field(default_factory=dict)
     credentials: dict[str, Credential] = field(default_factory=dict)
+    groups: dict[str, ConsistencyGroup] = field(default_factory=dict)
+
+    def group_of(self, item: str) -> ConsistencyGroup | None:
+        """The consistency group that has an item, by names."""
+        return next((one for one in self.groups.values() if item in one.items), None)
 
     def network(self, site: str, name: str) -> VmNetwork | None:
         """The VM network of that name at a site."""

@@ -17,15 +17,17 @@ from typing import Protocol, Self, TypeVar
 
 from pydantic import TypeAdapter
 
+from drill.core import groups
 from drill.core.failover_test import FailoverTest, failover_test
-from drill.errors import DrillError, Refused, Usage
+from drill.core.groups import GroupPoint
+from drill.errors import DrillError, Failed, Refused, Usage
 from drill.host.clock import HostClock
 from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
-from drill.model.estate import Estate
+from drill.model.estate import ConsistencyGroup, Estate
 from drill.model.fact import Fact
 from drill.model.identity import Identity, Role
-from drill.model.point import ItemStatus, Point, ProtectionOrder
+from drill.model.point import GroupOrder, ItemStatus, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy
 from drill.model.seed import Seed
 from drill.orchestration.actions import Actions
@@ -209,7 +211,53 @@ class Protection:
             term=self._granted(identity, item.source_host, item.target_host),
             compress=policy.compress,
             bandwidth=policy.bandwidth,
+            group=self._group_order(name),
         )
+
+    def group_points(self, name: str) -> tuple[GroupPoint, ...]:
+        """Instants that every item of a group has a sound point of, oldest first."""
+        kept: dict[str, tuple[Point, ...]] = {}
+        for item in self.group_named(name).items:
+            report = self.hosts.receiver(self.estate.items[item].target_host).kept(self.identity(item))
+            kept[report.item] = tuple(one.point for one in report.points if not one.damaged)
+        return groups.complete(name, kept)
+
+    def cycle_group(self, name: str, application_consistent: bool, seconds: float, clock: Clock) -> GroupPoint:
+        """Replicate a group now, at one instant; Failed, with each item's reason, where there is none."""
+        names = self.group_named(name).items
+        source, deadline = self.source(names[0]), clock.monotonic() + seconds
+        sealed = source.cycle(self.identity(names[0]), witness=False, application_consistent=application_consistent)
+        while sealed.group is not None:
+            status = {item: source.status(self.identity(item)) for item in names}
+            found = [one for one in self.group_points(name) if one.instant == sealed.group.instant]
+            if found:
+                return found[0]
+            failed = {item: one.last_error for item, one in status.items() if one.last_error and not one.progress}
+            if failed or clock.monotonic() > deadline:
+                why = "; ".join(f"{item}: {error}" for item, error in failed.items())
+                raise Failed(f"an instant of group {name}", why or f"not sealed by all after {seconds:.0f} s")
+            clock.sleep(0.1)
+        reason = source.status(sealed.item).group_reason
+        raise Failed(f"an instant of group {name}", reason or "protect its items again", "see: drill status")
+
+    def group_named(self, name: str) -> ConsistencyGroup:
+        """The group, when the estate has it."""
+        if name not in self.estate.groups:
+            known = ", ".join(sorted(self.estate.groups)) or "none"
+            raise Usage(problem=f"there is no group {name!r}", cure=f"the estate has: {known}")
+        return self.estate.groups[name]
+
+    def _group_order(self, name: str) -> GroupOrder | None:
+        """The consistency group of an item as its agent knows it: by ids."""
+        group = self.estate.group_of(name)
+        if group is None:
+            return None
+        host = self.estate.items[name].source_host
+        known = {one.name: one.uuid for one in self.hosts.hypervisor(host).domains()}
+        lacking = [item for item in group.items if item not in known]
+        if lacking:
+            raise Usage(f"{host} has no domain {lacking[0]}", f"group {group.name} names it")
+        return GroupOrder(name=group.name, members=tuple(sorted(known[item] for item in group.items)))
 
     def export_seed(self, name: str, folder: str, tell: Tell) -> Seed:
         """Write an item's first copy to a medium at its source host (spec H2); Refused within one site (H6)."""

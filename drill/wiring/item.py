@@ -7,6 +7,7 @@ functions (drill/core/retries.py, drill/core/lifecycle.py); here they are given 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import string
 import threading
@@ -14,20 +15,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from drill.core import lifecycle, retries
 from drill.core.lifecycle import ItemFacts
 from drill.core.retries import Schedule
 from drill.errors import Cancelled, DrillError, Failed, Refused
-from drill.model.point import CycleRecord, ItemStatus, Point, ProtectionOrder
+from drill.model.point import CycleRecord, GroupOrder, ItemStatus, Point, ProtectionOrder
 from drill.ports import Backups, Clock, Files, Freezer, Lanes, ReceiverLink
 from drill.replication.cycle import ItemSource, SourcePorts
+from drill.replication.groups import Begun, Ready
 from drill.replication.journal import Journal, JournalFile
+from drill.wiring.rounds import Rounds
 
 T = TypeVar("T")
 BUSY_SECONDS = 30.0
 CYCLES_KEPT = 64
+APART_ALARM = 2
+"""After so many points in a row without an instant of its group an item says so (L4)."""
 HOUR = 3600.0
 WAIT_SECONDS_MAX = 3600.0
 log = logging.getLogger("drill.agent.source")
@@ -35,7 +41,7 @@ log = logging.getLogger("drill.agent.source")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWorld:
-    """The ports all items share; `link` gives the receiver that an order names."""
+    """The ports all items share; `link` gives the receiver that an order names, `rounds` the group of a name."""
 
     backups: Backups
     freezer: Freezer
@@ -43,6 +49,7 @@ class SourceWorld:
     clock: Clock
     lanes: Lanes
     link: Callable[[ProtectionOrder], ReceiverLink]
+    rounds: Callable[[str], Rounds] | None = None
 
 
 class Worker:
@@ -62,6 +69,8 @@ class Worker:
         self._schedule = Schedule(interval_seconds=1, beat=0, due=0)
         self._shipped: deque[float] = deque()
         self._counted_from = 0.0
+        self._apart, self._apart_reason = 0, ""
+        self._rounds = self._joined()
         self._begin_anew()
         self._thread = threading.Thread(target=self._run, name=f"item {journal.order.item}", daemon=True)
 
@@ -78,6 +87,8 @@ class Worker:
         """Return when no cycle is running and none will begin."""
         self._stopped = True
         self._wake.set()
+        if self._rounds is not None:
+            self._rounds.leave(self.order.item)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -86,7 +97,26 @@ class Worker:
         with self._lock:
             self._source.save(replace(self._source.journal, order=order))
             self._source = self._make(self._file, self._source.journal)
+            if self._rounds is not None:
+                self._rounds.leave(order.item)
+            self._rounds = self._joined()
             self._begin_anew()
+        self._wake.set()
+
+    def group_order(self) -> GroupOrder | None:
+        """The group that the order names."""
+        return self.order.group
+
+    def can_come(self) -> bool:
+        """Whether a cycle could begin now: none is running, and none waits for a person or after a failure."""
+        journal, schedule = self._source.journal, self._schedule
+        waits = journal.paused or journal.seeding is not None or math.isinf(schedule.due)
+        backs_off = schedule.failures > 0 and schedule.due > self._world.clock.monotonic()
+        return not (self._stopped or self._lock.locked() or waits or backs_off)
+
+    def summon(self) -> None:
+        """Begin a cycle now, with those of the group."""
+        self._schedule = replace(self._schedule, due=self._world.clock.monotonic())
         self._wake.set()
 
     def nudge(self) -> None:
@@ -158,6 +188,8 @@ class Worker:
             application_reason=interval.reason,
             health=lifecycle.health(facts),
             progress=self._source.progress,
+            group=journal.order.group.name if journal.order.group else "",
+            group_reason=self._apart_reason,
         )
 
     def _facts(self, journal: Journal) -> ItemFacts:
@@ -182,7 +214,10 @@ class Worker:
             due_cycles=due,
             seconds_since_shipped=now - (self._shipped[-1] if self._shipped else self._counted_from),
             untracked_pages=self._untracked,
-            warnings=(f"no application-consistent point: {interval.alarm}",) if interval.alarm else (),
+            warnings=(
+                *((f"no application-consistent point: {interval.alarm}",) if interval.alarm else ()),
+                *((f"no instant with its group: {self._apart_reason}",) if self._apart >= APART_ALARM else ()),
+            ),
         )
 
     def _make(self, file: JournalFile, journal: Journal) -> ItemSource:
@@ -194,14 +229,15 @@ class Worker:
             files=world.files,
             clock=world.clock,
             lanes=world.lanes,
-            nonce=_nonce,
+            nonce=nonce,
         )
         return ItemSource(ports, file, journal)
 
     def _begin_anew(self) -> None:
         """The first cycle now, and nothing counted yet; the caller holds the lock, or there is no thread yet."""
         now, interval = self._world.clock.monotonic(), self._source.journal.order.interval_seconds
-        self._schedule = Schedule(interval_seconds=interval, beat=now, due=now)
+        beat = now if self._rounds is None else self._rounds.beat(now)
+        self._schedule = Schedule(interval_seconds=interval, beat=beat, due=now)
         self._counted_from = now
         self._shipped = deque(maxlen=max(CYCLES_KEPT, int(HOUR // interval) + 2))
 
@@ -237,12 +273,16 @@ class Worker:
     ) -> Point:
         """A cycle, and what follows from its end for the schedule; the lock is held."""
         self._running = True
+        rounds = None if deep or resync else self._rounds
         try:
+            if rounds is not None:
+                rounds.call(self.order.item)
             point, record = self._source.cycle(
                 witness=witness or self.order.witness,
                 application_consistent=application_consistent,
                 deep=deep,
                 may_resync=resync or retries.in_window(self.order.resync_window, self._minute_of_day()),
+                together=None if rounds is None else partial(self._with_group, rounds),
             )
         except Cancelled:
             raise
@@ -253,12 +293,29 @@ class Worker:
             raise
         finally:
             self._running = False
+            if rounds is not None:
+                rounds.absent(self.order.item)
         self._note(point, record)
         return point
 
+    def _with_group(self, rounds: Rounds, ready: Ready) -> Begun | None:
+        """Begin together with the group, and keep why there is no shared instant where there is none."""
+        begun, self._apart_reason = rounds.begin(self.order.item, ready)
+        self._apart = self._apart + 1 if self._apart_reason else 0
+        return begun
+
+    def _joined(self) -> Rounds | None:
+        """The rounds of the order's group, which has this item from here on."""
+        group = self.order.group
+        if group is None or self._world.rounds is None:
+            return None
+        rounds = self._world.rounds(group.name)
+        rounds.join(self.order.item, self)
+        return rounds
+
     def _note(self, point: Point, record: CycleRecord) -> None:
         now = self._world.clock.monotonic()
-        if not self._shipped and self._schedule.beat == self._counted_from:
+        if not self._shipped:
             self._counted_from = self._schedule.done(now).due - self._schedule.interval_seconds
         self._error = None
         self._schedule = self._schedule.done(now)
@@ -288,5 +345,6 @@ class Worker:
         return local.tm_hour * 60 + local.tm_min
 
 
-def _nonce() -> str:
+def nonce() -> str:
+    """A fresh string of eight characters of [a-z0-9]."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))

@@ -7,8 +7,10 @@ import platform
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 from drill.core import retries
+from drill.core.groups import MEMBERS_MAX, MEMBERS_MIN
 from drill.errors import Damaged, Refused, Unreachable, Usage
 from drill.host import bridges
 from drill.host.clock import HostClock
@@ -19,12 +21,14 @@ from drill.hypervisor.backup import FOLDER, LibvirtBackups
 from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
 from drill.hypervisor.release import Releaser
+from drill.hypervisor.suspender import LibvirtSuspender
 from drill.model.point import HostPicture, ItemStatus, Point, ProtectionOrder
 from drill.model.seed import Seed
 from drill.ports import SourceAgent
 from drill.replication import names
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.exporting import export
+from drill.replication.groups import GroupPorts
 from drill.replication.journal import Journal, JournalFile, Seeding
 from drill.replication.quiesce import HOURS_MAX, HOURS_MIN
 from drill.replication.seeding import SeedMedium
@@ -34,7 +38,8 @@ from drill.transport.secure import Security
 from drill.transport.service import Service
 from drill.transport.throttle import Throttles
 from drill.wiring import seeding
-from drill.wiring.item import SourceWorld, Worker
+from drill.wiring.item import SourceWorld, Worker, nonce
+from drill.wiring.rounds import Rounds
 from drill.wiring.seeding import Copies
 
 log = logging.getLogger("drill.agent.source")
@@ -71,6 +76,7 @@ class SourceRole:
         if order.interval_seconds < 1:
             raise Usage(f"an interval of {order.interval_seconds} s", "30, 300 or 900 seconds are usual")
         _check_application_interval(order.application_consistent_every_seconds)
+        _check_group(order)
         if order.resync_window:
             retries.minutes(order.resync_window)
         dial.address(order.receiver)
@@ -228,13 +234,22 @@ def source_service(
         throttle = throttles.towards(order.receiver, order.bandwidth)
         return receiver_at(order.receiver, security, order.receiver_name, throttle)
 
+    freezer = LibvirtFreezer(connection, releaser)
+    suspender = LibvirtSuspender(connection, releaser)
+
+    @cache
+    def rounds(group: str) -> Rounds:
+        lanes = ThreadLanes(MEMBERS_MAX, MEMBERS_MAX)
+        return Rounds(group, GroupPorts(freezer=freezer, suspender=suspender, clock=clock, lanes=lanes), nonce)
+
     world = SourceWorld(
         backups=LibvirtBackups(connection, clock, scratch, releaser),
-        freezer=LibvirtFreezer(connection, releaser),
+        freezer=freezer,
         files=LocalFiles(state_folder),
         clock=clock,
         lanes=ThreadLanes(4, 6),
         link=link,
+        rounds=rounds,
     )
     role = SourceRole(world, connection, host)
     role.take_up()
@@ -246,6 +261,19 @@ def _check_application_interval(seconds: int) -> None:
     """Usage unless application-consistent points are off or 1 to 12 hours apart (spec E6)."""
     if seconds and not HOURS_MIN * 3600 <= seconds <= HOURS_MAX * 3600:
         raise Usage(f"application-consistent points every {seconds} s", f"{HOURS_MIN} to {HOURS_MAX} hours, or none")
+
+
+def _check_group(order: ProtectionOrder) -> None:
+    """Usage unless the item belongs to no group or to one of a size that a group may have (spec S5)."""
+    group = order.group
+    if group is None:
+        return
+    names.group(group.name)
+    if not MEMBERS_MIN <= len(set(group.members)) <= MEMBERS_MAX or order.item not in group.members:
+        raise Usage(
+            f"group {group.name} of {len(set(group.members))} items",
+            f"a consistency group has {MEMBERS_MIN} to {MEMBERS_MAX} items, this one among them (S5)",
+        )
 
 
 def _known_head(ports: SourcePorts, item: str) -> Point | None:

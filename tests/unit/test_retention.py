@@ -53,6 +53,18 @@ def test_every_point_of_the_window_stays_and_one_an_hour_before_it() -> None:
     assert longest <= POINTS_MAX
 
 
+def test_items_of_a_group_keep_the_same_instant_of_an_hour_wherever_their_hours_begin() -> None:
+    """Every hour the source marks an instant: one that each item keeps, though one was protected 17 minutes later."""
+    policy = RetentionPolicy(window_seconds=600, additional=24)
+    kept: list[set[int]] = []
+    for late in (0, 17 * 60):
+        times = [second for second in range(late, 8 * 3600, 30) if second >= late]
+        points = [Candidate(elapsed_us=(at - late) * 1_000_000, hourly=at % 3600 == 2400) for at in times]
+        gone = set(expired(points, policy))
+        kept.append({at for place, at in enumerate(times) if place not in gone and points[place].hourly})
+    assert len(kept[0] & kept[1]) >= 6
+
+
 @pytest.mark.parametrize("interval", [0.5, 5, 15])
 def test_a_policy_of_the_latest_only_keeps_the_window_alone(interval: float) -> None:
     kept, _ = lived(5, RetentionPolicy(window_seconds=600, additional=0), interval)

@@ -16,11 +16,13 @@ from drill.model.cycle import LogHeader
 from drill.model.extent import Extent
 from drill.model.fact import Fact
 from drill.model.identity import Grant, Identity
+from drill.model.job import Cause, Job, JobState, JobStep
 from drill.model.machine import DomainRecord, Machine, OwnerTag, PowerState
 from drill.model.network import BubbleNetwork
 from drill.model.point import HostPicture, ItemStatus, OverlayDisk, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy, StoreReport
 from drill.model.seed import Seed
+from drill.model.vault import CloudFacts, Desired, DesiredState, Kind, Particulars, SeenVersion
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -613,4 +615,68 @@ class Hosts(Protocol):
 
     def receiver(self, host: str) -> ReceiverAgent:
         """The receiver role of its agent."""
+        ...
+
+
+class DesiredObjects(Protocol):
+    """How the objects of an estate are to be, kept by the vault; each writing is one transaction."""
+
+    def read(self) -> DesiredState:
+        """All of them, and the generation to write against."""
+        ...
+
+    def write(self, changed: Iterable[Desired], removed: Iterable[tuple[Kind, str]], *, read_at: int) -> int:
+        """Put and take away objects; the new generation.  Nothing to do leaves the generation as it is.
+
+        Refused, with nothing written, when somebody wrote since `read_at`, or when a rule about state forbids it: a
+        pair of a cloud that is not synchronised (B8) or is in another pair (D2), another target for a pair (D4).
+        """
+        ...
+
+
+class JobRecords(Protocol):
+    """Records of jobs (spec I4), kept by the vault.  Saying the same again is harmless; a job that ended stays so."""
+
+    def begin(self, id: str, action: str, subject: str, steps: Sequence[str] = ()) -> None:
+        """A job is there and runs; its steps, as far as they are known, are queued."""
+        ...
+
+    def step(self, job: str, step: JobStep) -> None:
+        """How far a step is; a new one is put after those that are known."""
+        ...
+
+    def ask(self, job: str, text: str) -> int:
+        """The job waits for a person; the question's number.  The same question, unanswered, is asked once."""
+        ...
+
+    def answer(self, job: str, number: int, answer: str, *, by: str, note: str = "") -> None:
+        """A person answered; Usage when there is no such question, Refused when it was answered otherwise."""
+        ...
+
+    def end(self, job: str, state: JobState, cause: Cause | None = None) -> None:
+        """The job ended."""
+        ...
+
+    def job(self, id: str) -> Job:
+        """All of one job; Usage when there is none."""
+        ...
+
+    def jobs(self, *, waiting: bool = False, limit: int = 1000) -> tuple[Job, ...]:
+        """The newest jobs, newest first; with `waiting` those that wait for a person."""
+        ...
+
+
+class ServerFacts(Protocol):
+    """What a server tells of itself and its site when it registers or is asked again (spec B4)."""
+
+    def particulars(self) -> Particulars:
+        """The machine it runs on."""
+        ...
+
+    def versions(self) -> tuple[SeenVersion, ...]:
+        """Versions on this machine and on every host of its clouds; raises where a host does not answer."""
+        ...
+
+    def clouds(self) -> tuple[CloudFacts, ...]:
+        """Its clouds, sorted by name."""
         ...

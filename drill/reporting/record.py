@@ -3,9 +3,8 @@
     {"data": {…}, "fact": "RunStarted", "hash": H1, "n": 1, "previous": H0}
     {"data": {…}, "fact": "HostSeen",   "hash": H2, "n": 2, "previous": H1}
 
-A line is canonical JSON (keys sorted, no spaces, ASCII); its hash is the SHA-256 of the same line without `hash`, and
-H0 names the format and its version.  So a byte changed, a line taken out, put in or moved is found, and named by its
-line number.  A record that was cut at its end shows in the facts: it has no `RunEnded`, and its verdict is *unknown*.
+The chain is that of `drill.core.chain`.  A record that was cut at its end shows in the facts: it has no `RunEnded`, and
+its verdict is *unknown*.
 
 Unknown facts, unknown fields and JSON beyond the caps of `canonical` are refused.
 """
@@ -13,7 +12,6 @@ Unknown facts, unknown fields and JSON beyond the caps of `canonical` are refuse
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -26,13 +24,15 @@ from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from drill.core import chain
+from drill.core.canonical import canonical, parse
 from drill.errors import BadInput, Damaged, Failed, Refused, Usage
 from drill.model.fact import FACTS, Fact, RunEnded
-from drill.reporting.canonical import canonical, parse
 
 FILE: Final = "run.jsonl"
-GENESIS: Final = hashlib.sha256(b"drill run record, version 1").hexdigest()
+GENESIS: Final = chain.genesis("drill run record, version 1")
 FILE_BYTES_MAX: Final = 256 * 2**20
+_LINE: Final = frozenset({"fact", "data"})
 
 _LOG = logging.getLogger(__name__)
 _ADAPTERS: Final[dict[str, TypeAdapter[Fact]]] = {name: TypeAdapter(kind) for name, kind in FACTS.items()}
@@ -98,10 +98,7 @@ def encode(fact: Fact, number: int, previous: str) -> tuple[bytes, str]:
     if FACTS.get(name) is not type(fact):
         raise BadInput(where, "not a fact of this version")
     data = asdict(_typed(name, canonical(_whole_text(asdict(fact)), where), where))
-    body: dict[str, object] = {"n": number, "fact": name, "data": data, "previous": previous}
-    digest = hashlib.sha256(canonical(body, where)).hexdigest()
-    line = canonical({**body, "hash": digest}, where)
-    parse(line, where)  # the caps hold for what is written too
+    line, digest = chain.sealed({"fact": name, "data": data}, number, previous, where)
     return line + b"\n", digest
 
 
@@ -201,19 +198,7 @@ def _content(path: Path) -> bytes:
 
 
 def _decode(line: bytes, number: int, previous: str, where: str) -> tuple[Fact, str]:
-    parsed = parse(line, where)
-    if not isinstance(parsed, dict) or parsed.keys() != {"n", "fact", "data", "previous", "hash"}:
-        raise BadInput(where, "not a line of a run record")
-    stated = parsed.pop("hash")
-    digest = hashlib.sha256(canonical(parsed, where)).hexdigest()
-    if stated != digest:
-        raise Damaged(where, "the line does not match its hash")
-    if parsed["previous"] != previous:
-        raise Damaged(where, "it does not follow the line before it")
-    if type(parsed["n"]) is not int or parsed["n"] != number:
-        raise Damaged(where, "it does not carry its own number")
-    if canonical({**parsed, "hash": stated}, where) != line:
-        raise BadInput(where, "not in canonical form")
+    parsed, digest = chain.opened(line, _LINE, number, previous, where, "a run record")
     name = parsed["fact"]
     if not isinstance(name, str) or name not in FACTS:
         raise BadInput(where, f"unknown fact {str(name)[:80]!r}")

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drill.core.canonical import LINE_BYTES_MAX
 from drill.errors import BadInput, Damaged, DrillError, Failed, Refused, Usage
 from drill.model.fact import FACTS, Fact, IncidentDeclared, Json, Observed, RunStarted
-from drill.reporting.canonical import LINE_BYTES_MAX
 from drill.reporting.record import GENESIS, RunWriter, encode, find, load, read
 from tests.runs import at, passing
 

@@ -7,19 +7,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from drill.errors import DrillError, Failed, Refused
+from drill.identity import pair_keys
 from drill.identity.authority import Authority, utc_now
+from drill.identity.pair_keys import PairKey
 from drill.model.cycle import LogHeader
 from drill.model.identity import Grant, Identity, identity
 from drill.model.point import Point
 from drill.ports import ReceiverHead
 from drill.transport import dial
 from drill.transport.client import AgentClient, ReceiverClient
+from drill.transport.paired import PairSecurity
 from drill.transport.secure import Security
 from drill.transport.service import Service
 from drill.transport.throttle import Throttle
@@ -30,7 +34,9 @@ class Vault:
 
     def __init__(self, folder: Path, name: str = "test") -> None:
         self.folder = folder
-        self.authority = Authority.make(folder / "authority", name, utc_now)
+        made = (folder / "authority").exists()  # a copy of another one, which is quicker than making one
+        own = folder / "authority"
+        self.authority = Authority(own, utc_now) if made else Authority.make(own, name, utc_now)
 
     def bundle(self, holder: str) -> Path:
         """The folder of a holder, with a certificate; made when first asked for."""
@@ -127,6 +133,7 @@ class Receiver:
     role: Role
     grants: dict[str, Grant]
     port: int
+    service: Service
 
     def asker(self, holder: str, name: str = "r") -> AgentClient:
         shapes = (Asking, ReceiverHead)
@@ -134,6 +141,49 @@ class Receiver:
 
     def sender(self, holder: str = "source/s", port: int = 0, throttle: Throttle | None = None) -> ReceiverClient:
         return ReceiverClient("127.0.0.1", port or self.port, self.vault.security(holder), "r", throttle)
+
+
+@dataclass
+class Paired:
+    """The same receiver on a second port, where source/s and source/x prove a pair key."""
+
+    of: Receiver
+    keys: PairSecurity
+    port: int
+
+    def folder(self, holder: str) -> Path:
+        return self.of.vault.bundle(holder)
+
+    def key(self, holder: str = "source/s", days: float = 1, *, alone: bool = False) -> PairKey:
+        """A new key of a source with the receiver."""
+        into = self.folder(holder), self.folder("receiver/r")
+        return pair_keys.make(*into, timedelta(days=days), utc_now, alone=alone)
+
+    def security(self, holder: str = "source/s") -> PairSecurity:
+        return PairSecurity(self.folder(holder), identity(holder))
+
+    def sender(self, holder: str = "source/s", port: int = 0) -> ReceiverClient:
+        return ReceiverClient("127.0.0.1", port or self.port, self.security(holder), "r")
+
+    def asker(self, holder: str = "source/s") -> AgentClient:
+        return AgentClient("127.0.0.1", self.port, "receiver", (Asking, ReceiverHead), self.security(holder), "r")
+
+
+@contextmanager
+def paired(of: Receiver) -> Iterator[Paired]:
+    """Serve pair keys until the receiver is closed, which is done at the end."""
+    for holder in ("source/s", "source/x"):
+        if not (of.vault.bundle(holder) / pair_keys.PAIRS).exists():
+            pair_keys.make(of.vault.bundle(holder), of.vault.bundle("receiver/r"), timedelta(days=1), utc_now)
+    listener = dial.listen("127.0.0.1", 0)
+    keys = PairSecurity(of.vault.bundle("receiver/r"), identity("receiver/r"))
+    thread = threading.Thread(target=of.service.serve, args=(listener, keys))
+    thread.start()
+    try:
+        yield Paired(of, keys, int(listener.getsockname()[1]))
+    finally:
+        of.service.close()
+        thread.join()
 
 
 @contextmanager
@@ -154,7 +204,7 @@ def receiver(folder: Path) -> Iterator[Receiver]:
     thread = threading.Thread(target=served.serve, args=(listener,))
     thread.start()
     try:
-        yield Receiver(vault, role, grants, int(listener.getsockname()[1]))
+        yield Receiver(vault, role, grants, int(listener.getsockname()[1]), served)
     finally:
         served.close()
         thread.join()

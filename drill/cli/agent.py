@@ -15,6 +15,11 @@ from drill.errors import Usage
     "--listen", metavar="HOST:PORT", help="Where it listens; loopback otherwise (8081 source, 8084 receiver)."
 )
 @click.option("--identity", metavar="DIR", help="Where its certificate lies (drill vault issue).")
+@click.option(
+    "--pair-key-listen",
+    metavar="HOST:PORT",
+    help="Receiver: where it listens for peers that have a pair key; port 8083 of --listen otherwise.",
+)
 @click.option("--insecure-no-tls", is_flag=True, help="Plain TCP, on loopback only: to measure without TLS.")
 @click.option("--state", metavar="DIR", help="Source: where its journals lie.")
 @click.option("--store", metavar="DIR", help="Receiver: where the replica lies.")
@@ -34,6 +39,7 @@ def command(
     *,
     role: str,
     listen: str | None,
+    pair_key_listen: str | None,
     identity: str | None,
     insecure_no_tls: bool,
     state: str | None,
@@ -55,7 +61,8 @@ def command(
     if role == "source":
         agent.run_source(listen or "127.0.0.1:8081", _needed(state, "--state"), uri, host, identity, scratch)
     else:
-        agent.run_receiver(listen or "127.0.0.1:8084", _needed(store, "--store"), runs, identity)
+        address = listen or "127.0.0.1:8084"
+        agent.run_receiver(address, _needed(store, "--store"), runs, identity, pair_key_listen or "")
 
 
 def _needed(value: str | None, option: str) -> str:

@@ -99,6 +99,30 @@ def revoke(out: Output, folder: Path, holder: str | None, serial: tuple[str, ...
     out.result(what, f"list {number}: {len(serials)} revoked now; given to {len(publish)} holders")
 
 
+@command.command("pair-key", short_help="Make a key that a source and a receiver share.")
+@click.argument("source", metavar="SOURCE", type=_FOLDER)
+@click.argument("receiver", metavar="RECEIVER", type=_FOLDER)
+@click.option("--alone", is_flag=True, help="Older keys of the pair end at once; one stays good otherwise.")
+@_days
+@spoken
+def pair_key(out: Output, source: Path, receiver: Path, alone: bool, days: int) -> None:
+    """Put a new pair key into the folders of a source and a receiver, for a policy whose authentication is pair-key.
+
+    The key is never shown.  Agents that run take it up by themselves; the key that the pair had stays good beside it.
+    """
+    from drill.identity import pair_keys
+    from drill.identity.authority import utc_now
+
+    made = pair_keys.make(source, receiver, timedelta(days=days), utc_now, alone=alone)
+    until = made.valid_until.isoformat(timespec="seconds")
+    told = {"id": made.id.hex(), "source": str(made.source), "receiver": str(made.receiver), "valid_until": until}
+    told["fingerprint"] = made.fingerprint.hex()
+    line = f"{made.source} and {made.receiver} share key {made.id.hex()[:8]}, good until {until}"
+    out.result(
+        told, line, f"bring {source}/{pair_keys.PAIRS} and {receiver}/{pair_keys.PAIRS}, {pair_keys.PAIRING} to them"
+    )
+
+
 @command.command("list", short_help="Show what was issued.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @spoken

@@ -28,7 +28,7 @@ from drill.identity.certificate import Passport
 IDENTITY = "identity.pem"
 AUTHORITY = "authority.pem"
 REVOKED = "revoked.pem"
-_LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.5
 log = logging.getLogger("drill.identity")
 
 
@@ -90,15 +90,7 @@ class Bundle:
 
     def stamp(self) -> tuple[tuple[int, int, int], ...]:
         """Differs when a file was replaced."""
-        found = []
-        for name in (IDENTITY, AUTHORITY, REVOKED):
-            try:
-                status = (self.folder / name).stat()
-            except OSError:
-                found.append((0, 0, 0))
-            else:
-                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(found)
+        return file_stamp(self.folder, IDENTITY, AUTHORITY, REVOKED)
 
 
 class Watched:
@@ -115,12 +107,17 @@ class Watched:
     def now(self) -> Trust:
         """What is in force."""
         with self._lock:
-            if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
                 self._looked = time.monotonic()
                 stamp = self._bundle.stamp()
                 if stamp not in (self._trust.stamp, self._rejected):
                     self._take(stamp)
             return self._trust
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self._bundle.folder
 
     def _take(self, stamp: tuple[tuple[int, int, int], ...]) -> None:
         try:
@@ -133,6 +130,19 @@ class Watched:
             return
         self._trust = found
         log.info("certificates read: identity=%s valid_until=%s", found.own.identity, found.own.valid_until)
+
+
+def file_stamp(folder: Path, *names: str) -> tuple[tuple[int, int, int], ...]:
+    """Differs when one of the files was replaced; zeros for one that is not there."""
+    found = []
+    for name in names:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            found.append((0, 0, 0))
+        else:
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def write_private(path: Path, content: bytes) -> None:

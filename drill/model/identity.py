@@ -19,6 +19,13 @@ class Role(StrEnum):
     RECEIVER = "receiver"
 
 
+class Authentication(StrEnum):
+    """How a source and a receiver know each other (spec E2)."""
+
+    CERTIFICATE = "certificate"
+    PAIR_KEY = "pair-key"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """A controller, or one role of a host's agent; `name` is the host's name in the estate."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drill.model.bandwidth import Bandwidth
+from drill.model.identity import Authentication
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +211,7 @@ class ProtectionOrder:
     host's local time (spec S1); empty means at once.
     `receiver_name` is whom the peer's certificate must name (any receiver where it is empty); `compress` false sends
     frames as they are; `bandwidth` limits what is sent to that receiver.  The cycles of a `group` begin together.
+    By `authentication` the two know each other; with pair keys `receiver_name` may not be empty.
     """
 
     item: str
@@ -224,6 +226,7 @@ class ProtectionOrder:
     compress: bool = True
     bandwidth: Bandwidth | None = None
     group: GroupOrder | None = None
+    authentication: Authentication = Authentication.CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from drill.replication import plainjson
 from drill.transport import dial, secure
 from drill.transport.frames import PROTOCOL, SILENCE_SECONDS, Kind, Wire
 from drill.transport.operations import decode_error, operations
-from drill.transport.secure import Security
+from drill.transport.secure import Secured
 from drill.transport.sending import LONG_SECONDS, WireLogStream, pulse
 from drill.transport.service import Hello
 from drill.transport.throttle import Throttle
@@ -37,7 +37,7 @@ class AgentClient:
         port: int,
         role: str,
         shapes: tuple[type, ...],
-        security: Security | None = None,
+        security: Secured | None = None,
         name: str = "",
     ) -> None:
         self._host = host
@@ -149,7 +149,7 @@ class AgentClient:
 class SourceClient:
     """The source role of an agent (drill.ports.SourceAgent)."""
 
-    def __init__(self, host: str, port: int, security: Security | None = None, name: str = "") -> None:
+    def __init__(self, host: str, port: int, security: Secured | None = None, name: str = "") -> None:
         self._client = AgentClient(host, port, "source", (SourceAgent,), security, name)
 
     def protect(self, order: ProtectionOrder) -> None:
@@ -239,7 +239,7 @@ class ReceiverClient:
         self,
         host: str,
         port: int,
-        security: Security | None = None,
+        security: Secured | None = None,
         name: str = "",
         throttle: Throttle | None = None,
     ) -> None:
@@ -332,13 +332,13 @@ class ReceiverClient:
             stream.close()
 
 
-def source_at(address: str, security: Security | None = None, name: str = "") -> SourceClient:
+def source_at(address: str, security: Secured | None = None, name: str = "") -> SourceClient:
     """The source role at `host:port`."""
     return SourceClient(*dial.address(address), security, name)
 
 
 def receiver_at(
-    address: str, security: Security | None = None, name: str = "", throttle: Throttle | None = None
+    address: str, security: Secured | None = None, name: str = "", throttle: Throttle | None = None
 ) -> ReceiverClient:
     """The receiver role at `host:port`."""
     return ReceiverClient(*dial.address(address), security, name, throttle)

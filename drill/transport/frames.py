@@ -57,6 +57,7 @@ class Kind(IntEnum):
     READY = 6
     DATA = 7
     CREDIT = 8
+    PROOF = 9
 
 
 CAPS = {
@@ -68,6 +69,7 @@ CAPS = {
     Kind.READY: READY.size,
     Kind.DATA: 2 << 20,
     Kind.CREDIT: CREDIT.size,
+    Kind.PROOF: 96,
 }
 
 

@@ -14,16 +14,18 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from drill.errors import Untrusted
 from drill.identity import certificate
 from drill.identity.bundle import Trust, Watched
-from drill.identity.certificate import RENEW, Passport, Usage
+from drill.identity.certificate import RENEW, Usage
 from drill.model.identity import Identity, Role
+from drill.transport.frames import Wire
 from drill.transport.streams import PlainStream, Stream, TlsStream
 
 HANDSHAKE_SECONDS = 10.0
@@ -53,21 +55,38 @@ _ALERTS = {
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """The peer of a connection.  `passport` is None on a plain one, whose peer is nobody in particular."""
+    """The peer of a connection.  `identity` is None on a plain one, whose peer is nobody in particular; `check` raises
+    Untrusted when what was good at the greeting no longer is."""
 
-    watched: Watched | None
-    passport: Passport | None
-    usage: Usage
+    identity: Identity | None
+    check: Callable[[], None]
+
+
+NOBODY = Guest(None, lambda: None)
+Meeting = Callable[[Wire], Guest]
+"""Finds out who a client is, by what it says or has shown; Untrusted when that is not good enough."""
+
+
+class Secured(Protocol):
+    """One way to know the other side: certificates (`Security`) or pair keys (drill.transport.paired)."""
 
     @property
-    def identity(self) -> Identity | None:
-        """Who it is."""
-        return self.passport.identity if self.passport else None
+    def identity(self) -> Identity:
+        """Who this process is."""
+        ...
 
-    def check(self) -> None:
-        """Raise Untrusted when the certificate that was good at the greeting no longer is."""
-        if self.passport is not None and self.watched is not None:
-            self.passport.check(self.usage, time.time_ns() // 1000, self.watched.now.revoked)
+    @property
+    def serial(self) -> int:
+        """Another number means that what we prove ourselves by was renewed."""
+        ...
+
+    def client(self, connection: socket.socket, role: Role, name: str, address: str) -> tuple[Stream, Guest]:
+        """Greet an agent.  Untrusted unless it has that role, and that name."""
+        ...
+
+    def server(self, connection: socket.socket) -> tuple[Stream, Meeting]:
+        """Take a client in, as far as TLS goes."""
+        ...
 
 
 class Security:
@@ -99,34 +118,33 @@ class Security:
             raise Untrusted(
                 f"the certificate at {address}", f"is not accepted: {error.verify_message}", RENEW
             ) from error
-        with _closed_on_error(wrapped):
-            guest = self.meet(_shown(wrapped), Usage.SERVER)
+        with closed_on_error(wrapped):
+            guest = self.meet(shown(wrapped), Usage.SERVER)
             found = guest.identity
             if found is None or found.role is not role or name not in ("", found.name):
                 expected = f"{role.value}/{name}" if name else f"a {role.value}"
                 raise Untrusted(address, f"is {found}, not {expected}", "check the address, or the estate's names")
         return TlsStream(wrapped), guest
 
-    def server(self, connection: socket.socket) -> tuple[Stream, bytes]:
-        """Take a client in, with the certificate that it showed; OSError when its chain or key is not right.
+    def server(self, connection: socket.socket) -> tuple[Stream, Meeting]:
+        """Take a client in; OSError when the chain or key of its certificate is not right.
 
-        Takes ten seconds at most.  Whether the certificate will do is for `meet` to say.
+        Takes ten seconds at most.  Whether the certificate will do is for the meeting to say.
         """
-        connection.settimeout(HANDSHAKE_SECONDS)
-        wrapped = self._context(server=True).wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        with _closed_on_error(wrapped):
-            try:
-                wrapped.do_handshake()
-            except OSError:
-                last_words(wrapped)
-                raise
-            return TlsStream(wrapped), _shown(wrapped)
+        wrapped = accepted(connection, self._context(server=True))
+        with closed_on_error(wrapped):
+            der = shown(wrapped)
+            return TlsStream(wrapped), lambda _: self.meet(der, Usage.CLIENT)
 
     def meet(self, der: bytes, usage: Usage) -> Guest:
         """Whose certificate it is; Untrusted unless it is good for `usage` now."""
-        guest = Guest(self.watched, certificate.read(der), usage)
-        guest.check()
-        return guest
+        passport = certificate.read(der)
+
+        def check() -> None:
+            passport.check(usage, time.time_ns() // 1000, self.watched.now.revoked)
+
+        check()
+        return Guest(passport.identity, check)
 
     def _context(self, *, server: bool) -> ssl.SSLContext:
         trust = self.watched.now
@@ -139,7 +157,7 @@ class Security:
 
 def plain(connection: socket.socket) -> tuple[Stream, Guest]:
     """A connection without TLS, whose peer may be anybody."""
-    return PlainStream(connection), Guest(None, None, Usage.CLIENT)
+    return PlainStream(connection), NOBODY
 
 
 def told(error: OSError, own: Identity) -> Untrusted | None:
@@ -165,8 +183,21 @@ def last_words(connection: socket.socket) -> None:
                 return
 
 
+def accepted(connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """A client's connection under TLS, within ten seconds; OSError when there is no agreement."""
+    connection.settimeout(HANDSHAKE_SECONDS)
+    wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    with closed_on_error(wrapped):
+        try:
+            wrapped.do_handshake()
+        except OSError:
+            last_words(wrapped)
+            raise
+    return wrapped
+
+
 @contextmanager
-def _closed_on_error(connection: ssl.SSLSocket) -> Iterator[None]:
+def closed_on_error(connection: ssl.SSLSocket) -> Iterator[None]:
     """The descriptor is the TLS socket's now, and nobody else's to give back."""
     try:
         yield
@@ -175,8 +206,8 @@ def _closed_on_error(connection: ssl.SSLSocket) -> Iterator[None]:
         raise
 
 
-def _shown(connection: ssl.SSLSocket) -> bytes:
-    """The peer's certificate; the context demands one."""
+def shown(connection: ssl.SSLSocket) -> bytes:
+    """The peer's certificate; Untrusted where it has none."""
     der = connection.getpeercert(binary_form=True)
     if der is None:
         raise Untrusted("the peer", "showed no certificate", "name its folder with --identity")

@@ -17,7 +17,6 @@ from typing import Protocol
 
 from drill.errors import BadInput, DrillError, Refused, Unknown
 from drill.identity.allowed import RESUME, SEND, Asked, refusal
-from drill.identity.certificate import Usage
 from drill.model.cycle import LogHeader
 from drill.model.identity import Grant, Role
 from drill.model.point import Point
@@ -26,7 +25,7 @@ from drill.transport import dial
 from drill.transport.arrivals import PATIENCE_SECONDS, Arrival, Arrivals
 from drill.transport.frames import PROTOCOL, SILENCE_SECONDS, WORKING_SECONDS, Kind, Wire
 from drill.transport.operations import Operation, encode_error, operations
-from drill.transport.secure import Guest, Security
+from drill.transport.secure import NOBODY, Guest, Meeting, Secured
 from drill.transport.streams import PlainStream
 
 CONNECTIONS_MAX = 128
@@ -85,7 +84,7 @@ class Service:
         *,
         for_sources: tuple[type, ...] = (),
         grants: Grants = dict,
-        security: Security | None = None,
+        security: Secured | None = None,
     ) -> None:
         self._name = name
         self._role = role
@@ -98,16 +97,24 @@ class Service:
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._strangers = _Strangers()
         self._closed = threading.Event()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
 
     @property
     def is_secure(self) -> bool:
         """Whether peers prove who they are."""
         return self._security is not None
 
-    def serve(self, listener: socket.socket) -> None:
-        """Accept until `close`; then the listener is closed."""
-        self._listener = listener
+    def closed_within(self, seconds: float) -> bool:
+        """Wait so long at most; whether it was told to accept nothing more."""
+        return self._closed.wait(seconds)
+
+    def serve(self, listener: socket.socket, security: Secured | None = None) -> None:
+        """Accept until `close`; then the listener is closed.
+
+        `security` is another way than the service's own by which this listener's peers prove who they are.
+        """
+        security = security or self._security
+        self._listeners.append(listener)
         with listener:
             while not self._closed.is_set():
                 try:
@@ -118,20 +125,21 @@ class Service:
                         self._closed.wait(0.2)  # out of descriptors, most likely: some will be given back
                     continue
                 name = f"{peer[0]}:{peer[1]}"
-                threading.Thread(target=self._attend, args=(connection, name), name=name, daemon=True).start()
+                work = (connection, name, security)
+                threading.Thread(target=self._attend, args=work, name=name, daemon=True).start()
 
     def close(self) -> None:
         """Accept nothing more; connections that are open are served to their end."""
         self._closed.set()
-        if self._listener is not None:
+        for listener in self._listeners:
             with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
+                listener.shutdown(socket.SHUT_RDWR)
 
-    def _attend(self, connection: socket.socket, peer: str) -> None:
+    def _attend(self, connection: socket.socket, peer: str, security: Secured | None) -> None:
         with ExitStack() as stack:
             stack.callback(connection.close)
             try:
-                wire, guest = self._welcome(connection, stack)
+                wire, guest = self._welcome(connection, security, stack)
                 while True:
                     kind, payload = wire.receive(IDLE_SECONDS)
                     if kind is not Kind.REQUEST:
@@ -142,16 +150,16 @@ class Service:
             except OSError as error:
                 log.debug("connection ended: peer=%s cause=%s", peer, error)
 
-    def _welcome(self, connection: socket.socket, stack: ExitStack) -> tuple[Wire, Guest]:
+    def _welcome(self, connection: socket.socket, security: Secured | None, stack: ExitStack) -> tuple[Wire, Guest]:
         """From a stranger to a peer that has a place, or whatever ends it."""
         with self._strangers.one(connection):
             dial.prepared(connection)
-            stream, shown = self._security.server(connection) if self._security else (PlainStream(connection), b"")
+            stream, meeting = security.server(connection) if security else (PlainStream(connection), _anybody)
             stack.callback(stream.close)
             wire = Wire(stream)
             wire.set_timeout(GREETING_SECONDS)
             try:
-                guest = self._greeted(wire, shown, stack)
+                guest = self._greeted(wire, meeting, stack)
                 wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(PROTOCOL, self._name)))
             except DrillError as error:
                 wire.send(Kind.ERROR, encode_error(error))
@@ -161,9 +169,9 @@ class Service:
         wire.set_timeout(SILENCE_SECONDS)
         return wire, guest
 
-    def _greeted(self, wire: Wire, shown: bytes, stack: ExitStack) -> Guest:
+    def _greeted(self, wire: Wire, meeting: Meeting, stack: ExitStack) -> Guest:
+        guest = meeting(wire)
         kind, payload = wire.receive(GREETING_SECONDS)
-        guest = self._security.meet(shown, Usage.CLIENT) if self._security else Guest(None, None, Usage.CLIENT)
         hello = plainjson.decode(Hello, payload, where="hello") if kind is Kind.HELLO else None
         if hello is None or (hello.protocol, hello.role) != (PROTOCOL, self._name):
             raise Refused(f"this agent is a {self._name} and speaks protocol {PROTOCOL}; asked was {hello}")
@@ -224,6 +232,10 @@ class Service:
             )
         arrival.end(kind, answer)
         return kind, answer
+
+
+def _anybody(_: Wire) -> Guest:
+    return NOBODY
 
 
 class _Strangers:

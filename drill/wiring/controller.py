@@ -24,9 +24,9 @@ from drill.errors import DrillError, Failed, Refused, Usage
 from drill.host.clock import HostClock
 from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
-from drill.model.estate import ConsistencyGroup, Estate
+from drill.model.estate import ConsistencyGroup, Estate, Policy
 from drill.model.fact import Fact
-from drill.model.identity import Identity, Role
+from drill.model.identity import Authentication, Identity, Role
 from drill.model.point import GroupOrder, ItemStatus, Point, ProtectionOrder
 from drill.model.retention import RetentionPolicy
 from drill.model.seed import Seed
@@ -35,6 +35,7 @@ from drill.orchestration.durable import DurableRuns
 from drill.orchestration.perform import Performer
 from drill.ports import Clock, Recorder, SourceAgent, StepJournal
 from drill.transport.client import ReceiverClient, SourceClient, receiver_at, source_at
+from drill.transport.paired import PAIR_KEY_PORT
 from drill.transport.secure import Security
 
 FAILOVER_TEST = "failover_test"
@@ -202,7 +203,7 @@ class Protection:
         return ProtectionOrder(
             item=identity,
             domain=name,
-            receiver=self.estate.hosts[item.target_host].replication_address,
+            receiver=_receiver(self.estate.hosts[item.target_host].replication_address, policy),
             interval_seconds=policy.copy_frequency_seconds,
             witness=policy.witness,
             application_consistent_every_seconds=policy.application_consistent_hours * 3600,
@@ -212,6 +213,7 @@ class Protection:
             compress=policy.compress,
             bandwidth=policy.bandwidth,
             group=self._group_order(name),
+            authentication=Authentication(policy.authentication),
         )
 
     def group_points(self, name: str) -> tuple[GroupPoint, ...]:
@@ -304,6 +306,13 @@ class Protection:
                 raise NoPointYet(name, seconds, status.last_error)
             clock.sleep(0.1)
         return status
+
+
+def _receiver(address: str, policy: Policy) -> str:
+    """Where a source sends: a receiver's address, at the policy's port or that of its authentication (spec E2, E3)."""
+    by_pair_key = Authentication(policy.authentication) is Authentication.PAIR_KEY
+    port = policy.port or (PAIR_KEY_PORT if by_pair_key else 0)
+    return f"{address.rpartition(':')[0]}:{port}" if port else address
 
 
 class NoPointYet(DrillError):

@@ -22,6 +22,7 @@ from drill.hypervisor.connection import Connection
 from drill.hypervisor.freezer import LibvirtFreezer
 from drill.hypervisor.release import Releaser
 from drill.hypervisor.suspender import LibvirtSuspender
+from drill.model.identity import Authentication
 from drill.model.point import HostPicture, ItemStatus, Point, ProtectionOrder
 from drill.model.seed import Seed
 from drill.ports import SourceAgent
@@ -34,6 +35,7 @@ from drill.replication.quiesce import HOURS_MAX, HOURS_MIN
 from drill.replication.seeding import SeedMedium
 from drill.transport import dial
 from drill.transport.client import ReceiverClient, receiver_at
+from drill.transport.paired import PairSecurity
 from drill.transport.secure import Security
 from drill.transport.service import Service
 from drill.transport.throttle import Throttles
@@ -48,8 +50,9 @@ log = logging.getLogger("drill.agent.source")
 class SourceRole:
     """drill.ports.SourceAgent on this host."""
 
-    def __init__(self, world: SourceWorld, connection: Connection, host: str) -> None:
+    def __init__(self, world: SourceWorld, connection: Connection, host: str, keys: PairSecurity | None = None) -> None:
         self._world = world
+        self._keys = keys
         self._connection = connection
         self._host = host
         self._lock = threading.Lock()
@@ -77,6 +80,8 @@ class SourceRole:
             raise Usage(f"an interval of {order.interval_seconds} s", "30, 300 or 900 seconds are usual")
         _check_application_interval(order.application_consistent_every_seconds)
         _check_group(order)
+        if order.authentication is Authentication.PAIR_KEY:
+            self._check_pair_key(order.receiver_name)
         if order.resync_window:
             retries.minutes(order.resync_window)
         dial.address(order.receiver)
@@ -197,6 +202,12 @@ class SourceRole:
         """Whether a TCP connection from here succeeds."""
         return bridges.reach(address, port, timeout_seconds)
 
+    def _check_pair_key(self, receiver: str) -> None:
+        """Untrusted unless there is a good key with that receiver, so that nothing is ordered that cannot begin."""
+        if self._keys is None:
+            raise Refused("pair keys need TLS, and this agent serves without it", cure="give it --identity DIR")
+        self._keys.check_key(receiver)
+
     def _begin(self, order: ProtectionOrder, seeding: Seeding | None = None) -> Worker:
         """A new journal; one that was being ended is replaced, and its checkpoints become litter of the first look."""
         file = JournalFile(self._world.files, order.item)
@@ -221,18 +232,24 @@ class SourceRole:
 
 
 def source_service(
-    state_folder: str, uri: str, host: str, security: Security | None = None, scratch: str = FOLDER
+    state_folder: str,
+    uri: str,
+    host: str,
+    security: Security | None = None,
+    scratch: str = FOLDER,
+    keys: PairSecurity | None = None,
 ) -> Service:
     """The source role of the host whose libvirt is at `uri`; what it was told before is taken up at once.
 
-    `scratch` is where QEMU keeps what guests overwrite during a cycle.
+    `scratch` is where QEMU keeps what guests overwrite during a cycle; `keys` are for items that are sent by pair key.
     """
     connection, clock, releaser = Connection(uri), HostClock(), Releaser(uri, scratch)
     throttles = Throttles(clock)
 
     def link(order: ProtectionOrder) -> ReceiverClient:
         throttle = throttles.towards(order.receiver, order.bandwidth)
-        return receiver_at(order.receiver, security, order.receiver_name, throttle)
+        by = keys if order.authentication is Authentication.PAIR_KEY else security
+        return receiver_at(order.receiver, by, order.receiver_name, throttle)
 
     freezer = LibvirtFreezer(connection, releaser)
     suspender = LibvirtSuspender(connection, releaser)
@@ -251,7 +268,7 @@ def source_service(
         link=link,
         rounds=rounds,
     )
-    role = SourceRole(world, connection, host)
+    role = SourceRole(world, connection, host, keys)
     role.take_up()
     agent: SourceAgent = role
     return Service("source", (SourceAgent,), agent, security=security)

@@ -7,9 +7,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from drill.errors import DrillError, Unreachable
-from drill.identity.authority import Issued
+from drill.errors import DrillError, Unreachable, Untrusted
+from drill.identity import pair_keys
+from drill.identity.authority import Issued, utc_now
 from drill.identity.bundle import REVOKED
 from drill.identity.certificate import Usage
+from drill.identity.pair_keys import PAIRING, PAIRS, PairFolder, PairKey, Session
 from drill.model.cycle import LogHeader
 from drill.model.identity import Identity, Role, identity
 from drill.replication import plainjson
-from drill.transport import dial, secure, service
+from drill.transport import dial, paired, secure, service
 from drill.transport.client import ReceiverClient
 from drill.transport.frames import Kind, Wire
 from drill.transport.operations import decode_error
+from drill.transport.paired import Attempts, PairSecurity
 from drill.transport.secure import Security
 from drill.transport.service import Hello, Resume
 from drill.transport.streams import TlsStream
@@ -46,11 +49,16 @@ HOLDER = {"client": "source/s", "own": "source/s", "server": "receiver/r"}
 
 @dataclass
 class Site:
-    """A vault, and the real receiver over an empty store; `item-1` is source/s's in term 2, `item-2` source/x's."""
+    """A vault, and the real receiver over an empty store; `item-1` is source/s's in term 2, `item-2` source/x's.
+
+    On `paired` it listens for pair keys, of which both have one.
+    """
 
     vault: Vault
     port: int
     store: Path
+    paired: int
+    keys: PairSecurity
 
     def as_controller(self) -> ReceiverClient:
         return ReceiverClient("127.0.0.1", self.port, self.vault.security("controller/c"), "r")
@@ -63,17 +71,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "runs").mkdir()
     store.mkdir()
     role = receiver_role(str(store), str(folder / "runs"))
-    with serving(receiver_service(role, vault.security("receiver/r"))) as port:
-        found = Site(vault, port, store)
+    for holder in ("source/s", "source/x"):
+        pair_keys.make(vault.bundle(holder), vault.bundle("receiver/r"), timedelta(days=1), utc_now)
+    keys = PairSecurity(vault.bundle("receiver/r"), identity("receiver/r"))
+    served = receiver_service(role, vault.security("receiver/r"))
+    with serving(served) as port, serving(served, keys) as second:
+        found = Site(vault, port, store, second, keys)
         found.as_controller().allow(ITEM, identity("source/s"), 2)
         found.as_controller().allow("item-2", identity("source/x"), 1)
         yield found
 
 
 @contextmanager
-def serving(served: service.Service) -> Iterator[int]:
+def serving(served: service.Service, keys: PairSecurity | None = None) -> Iterator[int]:
     listener = dial.listen("127.0.0.1", 0)
-    thread = threading.Thread(target=served.serve, args=(listener,))
+    thread = threading.Thread(target=served.serve, args=(listener, keys))
     thread.start()
     try:
         yield int(listener.getsockname()[1])
@@ -90,17 +102,35 @@ def test_it_is_refused_and_nothing_has_changed(
     if case.through == "plain" or "stall" in recipe:
         monkeypatch.setattr(secure, "HANDSHAKE_SECONDS", 0.5)
         monkeypatch.setattr(service, "GREETING_SECONDS", 0.5)
+    monkeypatch.setattr(site.keys, "_attempts", Attempts())
     ways = {"client": as_client, "plain": as_stranger, "server": as_server, "own": as_ourselves}
+    ways |= {"pair-client": as_paired_client, "pair-server": as_paired_server, "pair-own": with_our_own_key}
     begun = time.monotonic()
     check_refused(case, lambda: ways[case.through](site, recipe, tmp_path), lambda: tree(site.store))
     assert time.monotonic() - begun < 15, "a peer that does nothing was waited for"
 
 
-@pytest.mark.parametrize("through", ["client", "server", "own"])
-def test_the_sound_certificate_of_the_same_recipe_is_accepted(site: Site, tmp_path: Path, through: str) -> None:
+@pytest.mark.parametrize("through", ["client", "server", "own", "pair-client", "pair-server", "pair-own"])
+def test_the_sound_certificate_or_key_of_the_same_recipe_is_accepted(site: Site, tmp_path: Path, through: str) -> None:
     """No case is refused for a mistake of its recipe."""
     ways = {"client": as_client, "server": as_server, "own": as_ourselves}
-    ways[through](site, {"ask": "head"} if through == "client" else {}, tmp_path)
+    ways |= {"pair-client": as_paired_client, "pair-server": as_paired_server, "pair-own": with_our_own_key}
+    ways[through](site, {"ask": "head"} if through.endswith("client") else {}, tmp_path)
+
+
+@pytest.mark.parametrize("proof", ["of another key", "replayed", "reflected", "cut off"])
+def test_a_proof_that_is_not_looked_at_turns_its_case_red(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proof: str
+) -> None:
+    monkeypatch.setattr(PairKey, "proven", lambda *_: True)
+    as_paired_client(site, {"proof": proof, "ask": "head"}, tmp_path)
+
+
+def test_a_pin_that_is_not_looked_at_turns_its_case_red(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired, "fingerprint", lambda _: held_by(site, "source/s").fingerprint)
+    as_paired_server(site, {"certificate": "another"}, tmp_path)
 
 
 def test_a_check_of_usages_that_is_left_out_turns_its_case_red(
@@ -150,11 +180,12 @@ def ask(wire: Wire, recipe: dict[str, Any]) -> None:
         answered(wire, Kind.READY if recipe["ask"] == "receive" else Kind.REPLY)
 
 
-def answered(wire: Wire, wanted: Kind) -> None:
+def answered(wire: Wire, wanted: Kind) -> bytes:
     kind, payload = wire.receive()
     if kind is Kind.ERROR:
         raise decode_error(payload)
     assert kind is wanted
+    return bytes(payload)
 
 
 def request(recipe: dict[str, Any]) -> bytes:
@@ -230,6 +261,184 @@ def as_ourselves(site: Site, recipe: dict[str, Any], folder: Path) -> None:
     ReceiverClient("127.0.0.1", site.port, Security(own), "r").head(ITEM)
 
 
+# ------------------------------------------------------------------------------------------------------------ pair keys
+
+
+def held_by(site: Site, holder: str) -> PairKey:
+    return PairFolder(site.vault.bundle(holder)).read().keys[-1]
+
+
+def changed(site: Site, recipe: dict[str, Any]) -> PairKey:
+    """A source's key as the recipe says; `receiver_has` changes the receiver's in the same way."""
+    key = held_by(site, recipe.get("holder", "source/s"))
+    now = datetime.now(UTC)
+    if "days" in recipe:
+        begin, end = (now + timedelta(days=one) for one in recipe["days"])
+        key = replace(key, valid_from=begin, valid_until=end)
+    if "id" in recipe:
+        key = replace(key, id=bytes.fromhex(recipe["id"]))
+    if "receiver" in recipe:
+        key = replace(key, receiver=identity(recipe["receiver"]))
+    return key
+
+
+@contextmanager
+def told_to_the_receiver(site: Site, key: PairKey) -> Iterator[None]:
+    """The receiver's own file says of that pair what the key says, until the block is left."""
+    folder = PairFolder(site.vault.bundle("receiver/r"))
+    before = folder.read().keys
+    folder.write((*(one for one in before if one.source != key.source), key))
+    time.sleep(0.6)  # agents look at their files twice a second
+    try:
+        yield
+    finally:
+        folder.write(before)
+        time.sleep(0.6)
+
+
+def as_paired_client(site: Site, recipe: dict[str, Any], folder: Path) -> None:
+    """A client that checks nothing of its own and proves its key as the recipe says."""
+    key = changed(site, recipe)
+    with ExitStack() as stack:
+        if recipe.get("receiver_has"):
+            stack.enter_context(told_to_the_receiver(site, key))
+        for _ in range(recipe.get("before", 0)):
+            with suppress(Untrusted):
+                prove(site, key, {"proof": "of another key"})
+        prove(site, key, recipe)
+
+
+def prove(site: Site, key: PairKey, recipe: dict[str, Any]) -> bytes:
+    """One connection; returns the proof that was said on it."""
+    context = paired._client_context()
+    limit(context, recipe)
+    with dial.dial("127.0.0.1", site.paired, "the agent") as raw:
+        try:
+            wrapped = context.wrap_socket(raw)
+        except OSError as error:
+            raise secure.told(error, key.source) or Unreachable("the agent", "loopback", str(error)) from error
+        with wrapped:
+            wire = Wire(TlsStream(wrapped))
+            wire.set_timeout(5)
+            try:
+                proof = said_as_proof(site, wire, paired._binding(wrapped), key, recipe)
+                ask(wire, recipe)
+            except OSError as error:
+                raise Unreachable("the agent", "loopback", f"closed: {error}") from error
+    return proof
+
+
+def said_as_proof(site: Site, wire: Wire, binding: bytes, key: PairKey, recipe: dict[str, Any]) -> bytes:
+    if "raw" in recipe:
+        wire._stream.send([bytes.fromhex(recipe["raw"])])
+        answered(wire, Kind.PROOF)
+    if recipe.get("first") == "hello":
+        ask(wire, {})
+    nonce = bytes.fromhex(recipe.get("nonce", "11" * 32))
+    wire.send(Kind.PROOF, nonce, bytes.fromhex(recipe.get("ids", key.id.hex())))
+    answer = answered(wire, Kind.PROOF)
+    session = Session(binding=binding, source_nonce=nonce, receiver_nonce=answer[16:48])
+    proof = as_the_source(site, key, session, answer, recipe.get("proof", "sound"))
+    if proof:
+        wire.send(Kind.PROOF, proof)
+    return proof
+
+
+def as_the_source(site: Site, key: PairKey, session: Session, answer: bytes, how: str) -> bytes:
+    elsewhere = replace(session, binding=bytes(len(session.binding)))
+    ways: dict[str, Callable[[], bytes]] = {
+        "sound": lambda: key.proof(Role.SOURCE, session),
+        "of another key": lambda: replace(key, secret=bytes(32)).proof(Role.SOURCE, session),
+        "of another name": lambda: replace(key, source=identity("source/x")).proof(Role.SOURCE, session),
+        "of another connection": lambda: key.proof(Role.SOURCE, elsewhere),
+        "replayed": lambda: prove(site, key, {"ask": "head"}),
+        "reflected": lambda: answer[48:],
+        "cut off": lambda: key.proof(Role.SOURCE, session)[:-1],
+        "none": lambda: b"",
+    }
+    return ways[how]()
+
+
+def as_paired_server(site: Site, recipe: dict[str, Any], folder: Path) -> None:
+    """The production client, with its sound key, meets a receiver that proves it as the recipe says."""
+    listener = dial.listen("127.0.0.1", 0)
+    key = held_by(site, "source/s")
+    context = None if recipe.get("tls", "") is None else paired_context(site, recipe, folder)
+
+    def answer() -> None:
+        raw, _ = listener.accept()
+        with raw, suppress(OSError, DrillError):
+            if context is None:
+                raw.sendall(b"220 ready\r\n")
+                return
+            with context.wrap_socket(raw, server_side=True) as wrapped:
+                wire = Wire(TlsStream(wrapped))
+                heard = bytes(wire.receive()[1])
+                wire.send(Kind[recipe.get("kind", "PROOF")], *said_back(key, heard, paired._binding(wrapped), recipe))
+                wire.receive()
+                wire.receive()
+                wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(1, "receiver")))
+                wire.receive()
+                wire.send(Kind.REPLY, b"null")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        own = PairSecurity(site.vault.bundle("source/s"), identity("source/s"))
+        ReceiverClient("127.0.0.1", listener.getsockname()[1], own, "r").head(ITEM)
+    finally:
+        listener.close()
+        thread.join()
+
+
+def said_back(key: PairKey, heard: bytes, binding: bytes, recipe: dict[str, Any]) -> tuple[bytes, ...]:
+    nonce = bytes(32)
+    session = Session(binding=binding, source_nonce=heard[:32], receiver_nonce=nonce)
+    proof = key.proof(Role.RECEIVER, session)
+    match recipe.get("proof"):
+        case "of another key":
+            proof = replace(key, secret=bytes(32)).proof(Role.RECEIVER, session)
+        case "of another connection":
+            proof = key.proof(Role.RECEIVER, replace(session, source_nonce=bytes(32)))
+        case "as the source":
+            proof = key.proof(Role.SOURCE, session)
+        case "cut off":
+            proof = proof[:-1]
+        case "hello":
+            return (plainjson.encode(Hello, Hello(1, "receiver")),)
+    return (bytes.fromhex(recipe.get("id", key.id.hex())), nonce, proof)
+
+
+def paired_context(site: Site, recipe: dict[str, Any], folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    file = site.vault.bundle("receiver/r") / PAIRING
+    if recipe.get("certificate") == "another":
+        file = folder / "shown.pem"
+        file.write_bytes(pair_keys._certificate(identity("receiver/r"), utc_now()))
+    context.load_cert_chain(file)
+    limit(context, recipe)
+    return context
+
+
+def with_our_own_key(site: Site, recipe: dict[str, Any], folder: Path) -> None:
+    """The production client with a file of keys as the recipe says."""
+    own = folder / "own"
+    own.mkdir()
+    PairFolder(own).write((changed(site, recipe),))
+    file = own / PAIRS
+    if "garble" in recipe:
+        file.write_bytes(bytes.fromhex(recipe["garble"]))
+    if "shorten" in recipe:
+        document = json.loads(file.read_text())
+        document["keys"][0][recipe["shorten"]] = document["keys"][0][recipe["shorten"]][:-2]
+        file.write_text(json.dumps(document))
+    if "remove" in recipe:
+        file.unlink()
+    else:
+        file.chmod(int(recipe.get("mode", "600"), 8))
+    ReceiverClient("127.0.0.1", site.paired, PairSecurity(own, identity("source/s")), "r").head(ITEM)
+
+
 # --------------------------------------------------------------------------------------------------------- certificates
 
 
@@ -254,7 +463,7 @@ def server_context(vault: Vault, recipe: dict[str, Any], folder: Path) -> ssl.SS
 
 def limit(context: ssl.SSLContext, recipe: dict[str, Any]) -> None:
     if recipe.get("tls"):
-        context.maximum_version = ssl.TLSVersion[recipe["tls"]]
+        context.minimum_version = context.maximum_version = ssl.TLSVersion[recipe["tls"]]
 
 
 def dress(context: ssl.SSLContext, vault: Vault, recipe: dict[str, Any], through: str, folder: Path) -> None:

@@ -27,10 +27,11 @@ from drill.hypervisor.connection import Handle
 from drill.hypervisor.host import LibvirtHypervisor
 from drill.lab import certificates, site
 from drill.lab.standing import Lab, LabHost
-from drill.model.identity import Identity, Role
+from drill.model.identity import Authentication, Identity, Role
 from drill.model.machine import Machine, PowerState
 from drill.model.point import Point, ProtectionOrder
 from drill.transport.client import ReceiverClient, SourceClient
+from drill.transport.paired import PAIR_KEY_PORT
 from drill.transport.secure import Security
 from tests.lab.micro_machines import OWNER, await_done, hypervisor_of, prepared
 
@@ -86,14 +87,18 @@ class Replicated:
     def receiver(self) -> ReceiverClient:
         return ReceiverClient(self.far.link_address, 8084, controller_of(self.lab), self.far.name)
 
-    def protect(self, interval_seconds: int = 3600, *, witness: bool = False) -> None:
+    def protect(
+        self, interval_seconds: int = 3600, *, witness: bool = False, by: Authentication = Authentication.CERTIFICATE
+    ) -> None:
+        port = PAIR_KEY_PORT if by is Authentication.PAIR_KEY else 8084
         order = ProtectionOrder(
             item=self.item,
             domain=self.machine.name,
-            receiver=f"{self.far.link_address}:8084",
+            receiver=f"{self.far.link_address}:{port}",
             interval_seconds=interval_seconds,
             receiver_name=self.far.name,
             witness=witness,
+            authentication=by,
         )
         with network_of(self.near):
             self.receiver.allow(self.item, Identity(role=Role.SOURCE, name=self.near.name), term=1)

@@ -11,12 +11,16 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from drill.errors import DrillError, Refused
-from drill.lab import site, topology
+from drill.errors import DrillError, Refused, Untrusted
+from drill.identity import pair_keys
+from drill.identity.authority import utc_now
+from drill.lab import certificates, site, topology
+from drill.model.identity import Authentication, Role
 from drill.model.point import Health, ItemState, Point
 from tests.lab.micro_machines import await_done
 from tests.lab.replicated import SIZES, Replicated, clear_zero_bits, network_of, replicated
@@ -275,3 +279,31 @@ def test_a_paused_item_ships_nothing_and_goes_on_incrementally(vm: Replicated) -
     await_done(lambda: _has_points(vm, vm.points().index(before) + 2), "a cycle after the pause")
     assert vm.reasons() == {}
     sealed(vm)
+
+
+@pytest.mark.spec("E2.b")
+def test_a_pair_key_replicates_on_its_own_port_while_it_is_good(vm: Replicated) -> None:
+    """The receiver listens on 8083 once it has a key; certificates stay what the controller asks by."""
+    near = certificates.outside(vm.lab.folder, vm.near.name, Role.SOURCE)
+    far = certificates.outside(vm.lab.folder, vm.far.name, Role.RECEIVER)
+    with pytest.raises(Untrusted, match="no pair key with"):
+        vm.protect(by=Authentication.PAIR_KEY)
+    before = sealed(vm)
+
+    pair_keys.make(near, far, timedelta(days=1), utc_now)
+    await_done(lambda: vm.protect(by=Authentication.PAIR_KEY), "the source to take up its key")
+    await_done(vm.cycle, "the receiver to listen on 8083")
+    vm.io("vdb", "write -P 41 7M 64k")
+    point = sealed(vm)
+    assert (point.epoch, point.full) == (before.epoch, False)
+
+    pair_keys.make(near, far, timedelta(days=1), utc_now, alone=True)
+    await_done(lambda: sealed(vm), "both to take up the new key")
+    (far / pair_keys.PAIRS).unlink()
+    await_done(lambda: untrusted(vm), "the receiver to notice that the key was taken back")
+    assert vm.running()
+
+
+def untrusted(vm: Replicated) -> None:
+    with pytest.raises(Untrusted, match="is not known to"):
+        vm.cycle()

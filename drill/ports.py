@@ -98,6 +98,10 @@ class Files(Protocol):
         """Size in bytes, None when there is no such file."""
         ...
 
+    def next_data(self, path: str, offset: int) -> int | None:
+        """Where the first byte at or behind `offset` may lie that is no zero; None when there is none up to the end."""
+        ...
+
     def locate(self, path: str) -> str:
         """The absolute path, for tools that open it themselves."""
         ...
@@ -309,6 +313,10 @@ class ReceiverHead(Protocol):
 
     def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
         """Page digests (hex) of chunks of a disk of the head, one chunk after another."""
+        ...
+
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Runs (first page, count) of a disk of the head of which other bytes are stored than its digests say."""
         ...
 
 
@@ -549,6 +557,14 @@ class ReceiverAgent(Protocol):
 
     def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
         """(target, SHA-256 hex) per disk: the point's content read whole by a tool that is not ours."""
+        ...
+
+    def proof(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """(target, content digest) per disk as it is stored now, every byte read; "" for what cannot be read.
+
+        A disk whose digest is not the sealed one is marked as damaged.  It takes as long as reading the point does,
+        while cycles go on.
+        """
         ...
 
     def import_seed(self, item: str, folder: str) -> Point:

@@ -203,9 +203,9 @@ class Oracle:
                 continue
             before = parent.disks.get(target) if parent else None
             whole = target in full or before is None
-            if target in compared:
+            if target in compared and points[index - 1] not in self.damaged:  # pages that rotted come again
                 self._sends_what_differs(point, target, before, now)
-            elif not whole:
+            elif not (whole or target in compared):
                 self.must("I31", point.sequence > 1, f"{_name(point)} {target}: an epoch begins with what was tracked")
                 tracked = job.dirty.get(target)
                 runs = [(0, now.size)] if tracked is None else _granules(tracked, job.frozen[target].granule)

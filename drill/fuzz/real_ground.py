@@ -123,6 +123,11 @@ class RealFiles(SimFiles):
         self.process.ask("size", path)
         return self._real.size(path)
 
+    def next_data(self, path: str, offset: int) -> int | None:
+        """As the system knows it."""
+        self.process.ask("read", path)
+        return self._real.next_data(path, offset)
+
     def locate(self, path: str) -> str:
         """The real path."""
         return self._real.locate(path)

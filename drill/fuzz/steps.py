@@ -312,7 +312,12 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     "lock": lambda rng: {"which": rng.randrange(16), "on": rng.random() < 0.7},
     "retain": lambda rng: {"window": rng.choice((0, 0, 600, 3600)), "additional": rng.choice((0, 0, 1, 24))},
     "hold": lambda rng: {"which": rng.randrange(16)},
-    "scrub": lambda rng: {"file": rng.randrange(64), "at": rng.random(), "bit": rng.randrange(8)},
+    "scrub": lambda rng: {
+        "file": rng.randrange(64),
+        "at": rng.random(),
+        "bit": rng.randrange(8),
+        "leave": rng.random() < 0.5,
+    },
     "end": _end,
     "seed": _seed,
     "rehearse": _rehearsal,

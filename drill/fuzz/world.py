@@ -346,6 +346,10 @@ class _Taker:
         """Page digests of chunks of a disk of the head."""
         return self._do(lambda role: role.leaves(item, epoch, sequence, disk, chunks))
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Pages of a disk of the head that rotted."""
+        return self._do(lambda role: role.rotten(item, epoch, sequence, disk))
+
     def accept(self, header: LogHeader) -> None:
         """Look at a header, as the first half of `receive` does."""
         self._world.papers.send(header)

@@ -122,6 +122,16 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def next_data(self, path: str, offset: int) -> int | None:
+        """By SEEK_DATA; a file system without holes has data everywhere."""
+        with self._opened(path, os.O_RDONLY) as file:
+            try:
+                return os.lseek(file, offset, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return None
+                raise
+
     def locate(self, path: str) -> str:
         """The absolute path."""
         return str(self._path(path))

@@ -36,7 +36,8 @@ class KeptPoint:
 class StoreReport:
     """What a store says of one item.
 
-    `owed` are disks that must travel whole or be compared before they can continue.  `chain` is the longest chain of
+    `owed` are disks of the newest point that rotted: what of them did comes from the source again, whole disks but for
+    those that are `rotten` (target, pages of 4 KiB).  `chain` is the longest chain of
     files below a disk of the newest point, `proven` (target, receiver's wall clock in microseconds) when every byte
     of a disk was last compared with its digests; a disk that was never compared is not in it.
     """
@@ -47,3 +48,4 @@ class StoreReport:
     owed: tuple[str, ...]
     chain: int
     proven: tuple[tuple[str, int], ...]
+    rotten: tuple[tuple[str, int], ...] = ()

@@ -3,6 +3,8 @@
     source                                    receiver
     chunk digests of a disk of the head   →
                                           ←   as committed, each proved by its leaves
+    which pages of it rotted?             →
+                                          ←   as the scrub found them; almost always none
     leaves of chunks                      →        only of those that the source's own tables have otherwise
                                           ←   as committed
 
@@ -20,8 +22,19 @@ from drill.model.point import DiskSeal, Point
 from drill.ports import Files, ReceiverHead
 from drill.replication import names
 from drill.replication.digests import PageDigests
+from drill.replication.extents import PAGE_BYTES
 from drill.replication.manifest import SealedPoint, page_digests
-from drill.replication.pages import CHUNK_DIGEST_BYTES, CHUNK_TABLE_BYTES, chunk_count, chunk_digest, root
+from drill.replication.pages import (
+    CHUNK_DIGEST_BYTES,
+    CHUNK_TABLE_BYTES,
+    LEAF_BYTES,
+    LEAVES_PER_CHUNK,
+    NO_LEAF,
+    chunk_count,
+    chunk_digest,
+    root,
+)
+from drill.replication.rot import PAGES_MAX, RUNS_MAX
 
 CHUNKS_MAX = 32768
 """Chunk digests in one answer: those of 512 GiB of disk."""
@@ -35,7 +48,17 @@ class HeadDigests:
     Refused where the point that is asked about is the head no more, Damaged where the digests do not prove it.
     """
 
-    def __init__(self, files: Files, head: SealedPoint | None, *, epoch: str, sequence: int, disk: str) -> None:
+    def __init__(
+        self,
+        files: Files,
+        head: SealedPoint | None,
+        *,
+        epoch: str,
+        sequence: int,
+        disk: str,
+        rotten: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        self.rotten = rotten
         names.target(disk)
         if head is None or (head.point.epoch, head.point.sequence) != (epoch, sequence):
             raise Refused(f"{epoch}/{sequence} is not the newest point", "I9", "ask for the head again")
@@ -62,13 +85,48 @@ class HeadDigests:
 def learn(link: ReceiverHead, head: Point, seal: DiskSeal, digests: PageDigests) -> None:
     """Make the source's digests of a disk those of the head's disk `seal`.
 
+    Pages that rotted at the receiver get a digest that no page has, so that they are sent whatever they are now; the
+    tables then give the head's root no more, but that of the next point, once those pages are in it.
+
     Damaged where the receiver cannot prove its own: the disk can then only be sent whole.  After any other error the
     tables are as they were, or prove nothing.
     """
     table = _chunk_table(link, head, seal)
     if root(seal.size_bytes, table) != seal.digest:
         raise Damaged(f"the receiver's digests of {seal.target}", "they do not give the root of its newest point")
-    digests.adopt(seal.size_bytes, table, lambda chunks: _leaves(link, head, seal, table, chunks))
+    rotten = _rotten(link, head, seal)
+
+    def spoilt(chunks: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        for index, leaves in _leaves(link, head, seal, table, chunks):
+            yield index, _without(leaves, rotten.get(index, ()))
+
+    wanted = bytearray(table)
+    for index, leaves in spoilt(sorted(rotten)):
+        wanted[index * CHUNK_DIGEST_BYTES : (index + 1) * CHUNK_DIGEST_BYTES] = chunk_digest(leaves)
+    digests.adopt(seal.size_bytes, bytes(wanted), spoilt)
+
+
+def _rotten(link: ReceiverHead, head: Point, seal: DiskSeal) -> dict[int, list[int]]:
+    """The pages that rotted, by chunk and counted from its first."""
+    said = link.rotten(head.item, head.epoch, head.sequence, seal.target)
+    most, end, found = -(-seal.size_bytes // PAGE_BYTES), 0, dict[int, list[int]]()
+    if len(said) > RUNS_MAX or sum(max(0, count) for _, count in said) > PAGES_MAX:
+        raise BadInput("the receiver's rotten pages", f"more than {PAGES_MAX} in {RUNS_MAX} runs")
+    for first, count in said:
+        if not end <= first < first + count <= most:
+            raise BadInput("the receiver's rotten pages", f"{first}+{count} after {end}, of {most}")
+        end = first + count
+        for page in range(first, end):
+            found.setdefault(page // LEAVES_PER_CHUNK, []).append(page % LEAVES_PER_CHUNK)
+    return found
+
+
+def _without(leaves: bytes, places: Sequence[int]) -> bytes:
+    """The leaves of a chunk, some of which are those of no page."""
+    found = bytearray(leaves)
+    for place in places:
+        found[place * LEAF_BYTES : (place + 1) * LEAF_BYTES] = NO_LEAF
+    return bytes(found)
 
 
 def _chunk_table(link: ReceiverHead, head: Point, seal: DiskSeal) -> bytes:

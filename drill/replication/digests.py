@@ -79,6 +79,18 @@ class PageDigests:
             raise Damaged(self._leaves, f"digests of chunk {index} are damaged")
         return bytearray(table)
 
+    def mend(self, index: int, table: bytes) -> bool:
+        """Write the leaves of a chunk anew where they are those that its digest wants; False where they are not.
+
+        Repeating it is harmless, and whatever interrupts it leaves leaves that still prove nothing.
+        """
+        if chunk_digest(table) != self.chunk_digest(index):
+            return False
+        self._checked = (-1, b"")
+        self._files.write(self._leaves, index * CHUNK_TABLE_BYTES, table)
+        self._files.sync(self._leaves)
+        return True
+
     def chunk_digest(self, index: int) -> bytes:
         """The committed digest of a chunk."""
         return self._read(self._chunks, index * CHUNK_DIGEST_BYTES, CHUNK_DIGEST_BYTES)

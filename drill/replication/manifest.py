@@ -61,10 +61,19 @@ class SealedPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rotten:
+    """The pages of a disk of the newest point that rotted, as runs (first page, count): all that must come again."""
+
+    target: str
+    pages: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """All sealed points of an item, oldest first, and every file they need.
 
     `owed` names disks that cannot continue from the newest point: what is stored of them, or of their digests, rotted.
+    Of those that are `rotten` only some pages must come, of the others all.
     `term` is the highest that was confirmed: no log of a lower one is taken (I29).
     """
 
@@ -74,6 +83,12 @@ class Manifest:
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
     owed: tuple[str, ...] = ()
     term: int = 1
+    rotten: tuple[Rotten, ...] = ()
+
+    def rot(self, target: str) -> tuple[tuple[int, int], ...] | None:
+        """The pages that an owed disk must bring; none for one that is not owed, None where it must come whole."""
+        found = next((one.pages for one in self.rotten if one.target == target), None)
+        return found if target in self.owed else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +114,7 @@ class _Written:
     files: tuple[str, ...]
     owed: tuple[str, ...]
     term: int = 1
+    rotten: tuple[Rotten, ...] = ()
 
 
 def tag(epoch: str, sequence: int) -> str:
@@ -149,6 +165,7 @@ def _read(written: _Written) -> Manifest:
         policy=written.policy,
         owed=written.owed,
         term=written.term,
+        rotten=written.rotten,
     )
 
 
@@ -176,6 +193,7 @@ def _written(manifest: Manifest) -> _Written:
         files=manifest.files,
         owed=manifest.owed,
         term=manifest.term,
+        rotten=manifest.rotten,
     )
 
 
@@ -206,18 +224,20 @@ class Manifests:
         return self._opened.get(item, 0)
 
     def append(self, found: SealedPoint) -> None:
-        """The seal: the manifest names the point and its files, durably.
+        """The seal: the manifest names the point and its files, durably.  No disk of it is owed any more: one that
+        was came whole, or with all its rotten pages.
 
         OSError leaves the manifest as it was; Unknown stops the item.
         """
         before = self.get(found.point.item)
-        whole = {disk.target for disk in found.disks if disk.format == "raw"}
+        came = {disk.target for disk in found.disks}
         self.change(
             replace(
                 before,
                 points=(*before.points, found),
                 files=tuple(sorted({*before.files, *(disk.file for disk in found.disks)})),
-                owed=tuple(target for target in before.owed if target not in whole),
+                owed=tuple(target for target in before.owed if target not in came),
+                rotten=tuple(one for one in before.rotten if one.target not in came),
                 term=max(before.term, found.point.term),
             )
         )

@@ -16,6 +16,8 @@ from drill.replication.extents import PAGE_BYTES
 
 LEAF_BYTES = 16
 ZERO_LEAF = bytes(LEAF_BYTES)
+NO_LEAF = b"\xff" * LEAF_BYTES
+"""The leaf of no page: what a source notes of a page that it must send."""
 LEAVES_PER_CHUNK = 4096
 CHUNK_TABLE_BYTES = LEAVES_PER_CHUNK * LEAF_BYTES
 CHUNK_DIGEST_BYTES = 32

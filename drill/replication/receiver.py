@@ -6,6 +6,7 @@ run: whoever asks looks into the folder (state is observed, never remembered).
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import suppress
 
 from drill.errors import Damaged, Refused
@@ -42,6 +43,10 @@ class Receiver:
     def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
         """Page digests (hex) of chunks of a disk of the head."""
         return self._store.head_digests(item, epoch, sequence, disk).leaves(chunks)
+
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Runs of pages of a disk of the head that rotted."""
+        return self._store.head_digests(item, epoch, sequence, disk).rotten
 
     def kept(self, item: str) -> StoreReport:
         """Everything the store says of an item; without points for an unknown one."""
@@ -98,6 +103,10 @@ class Receiver:
             (disk.target, self._images.content_sha256(self._sealed(found, disk)[0], disk.format))
             for disk in found.disks
         )
+
+    def proof(self, item: str, epoch: str, sequence: int) -> Generator[None, None, tuple[tuple[str, str], ...]]:
+        """(target, digest) per disk of a point as it is stored, slice by slice."""
+        return self._store.proof(item, epoch, sequence)
 
     def forget(self, item: str) -> None:
         """Delete an item's replica; Refused while a run has disks over one of its points."""

@@ -11,12 +11,13 @@ take turns; each is proven again after six days, so that none waits for more tha
 process cuts short begins anew.
 
 What a pass finds is written into the manifest.  A point with damage is never served; a disk whose newest point, or
-whose digests, are damaged is *owed*: it cannot continue and comes from the source again (I31).
+whose digests, are damaged is *owed*: it cannot continue before its rotten pages came from the source again, or all of
+it where nobody can say which those are (I31; drill/replication/rot.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -25,46 +26,37 @@ from blake3 import blake3
 from drill.errors import BadInput, Damaged
 from drill.ports import Clock, Files
 from drill.replication import manifest as manifests_of
-from drill.replication import sealed
-from drill.replication.extents import PAGE_BYTES
+from drill.replication import proven, stored
+from drill.replication.digests import PageDigests
 from drill.replication.folding import Chains
-from drill.replication.manifest import Manifest, Manifests, SealedPoint, page_digests
-from drill.replication.overlay import RANGE_BYTES, RANGE_CLUSTERS, Overlay, union
-from drill.replication.pages import CHUNK_TABLE_BYTES, LEAF_BYTES, chunk_count, chunk_digest, leaves, root_of
+from drill.replication.manifest import Manifest, Manifests, Rotten, SealedPoint, page_digests
+from drill.replication.overlay import Overlay
+from drill.replication.pages import chunk_count, chunk_digest, root_of
+from drill.replication.rot import Pages, located
 
-NAME = manifests_of.SCRUB
-KIND = "scrub-0"
 AGAIN_US = 6 * 24 * 3600 * 1_000_000
 """A disk is proven again after so long; with a day to do it in, no byte waits for more than seven."""
-_NO_TABLE = bytes(CHUNK_TABLE_BYTES)
-
 Key = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
-    """When a disk was last proven, by the receiver's wall clock."""
-
-    target: str
-    proven_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """When each disk of an item was last proven."""
-
-    disks: tuple[Proven, ...] = ()
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass over a disk of an item: points that are proven, and those that are damaged."""
+    """One pass over a disk of an item: points that are proven, and those that are damaged.
+
+    Points that are `torn` are damaged in the tables of their overlays.  `roots` are the digests of what could be read.
+    Where the head is bad, `rotten` has the pages of it that rotted; None where that cannot be told.
+    """
 
     item: str
     target: str
     good: set[Key] = field(default_factory=set)
     bad: set[Key] = field(default_factory=set)
+    torn: set[Key] = field(default_factory=set)
+    roots: dict[Key, str] = field(default_factory=dict)
     is_owed: bool = False
+    is_judged: bool = False
+    is_head_bad: bool = False
+    rotten: Pages | None = ()
 
 
 class Scrub:
@@ -99,12 +91,8 @@ class Scrub:
                 pass
 
     def proven(self, item: str) -> tuple[tuple[str, int], ...]:
-        """When each disk was last proven; what cannot be read counts as never."""
-        try:
-            found = sealed.read(self._files, f"{item}/{NAME}", KIND, Record)
-        except (Damaged, BadInput):
-            return ()
-        return tuple((disk.target, disk.proven_us) for disk in found.value.disks) if found else ()
+        """When each disk was last proven."""
+        return tuple(proven.known(self._files, item).items())
 
     def _due(self, item: str) -> str | None:
         """The disk whose turn it is: one never proven, else the longest ago; a clock that went back makes all due."""
@@ -123,6 +111,7 @@ class Scrub:
             yield from self._structure(found, group)
             yield from self._content(found, group)
         yield from self._digests(found)
+        yield from self._locate(found)
         self._conclude(found)
 
     def _look_at_manifest(self, item: str) -> None:
@@ -160,7 +149,8 @@ class Scrub:
                     Overlay(self._files, path).check_unused(first)
                     yield
             except Damaged:
-                found.bad |= self._above(found, group, file)
+                found.torn |= self._above(found, group, file)
+                found.bad |= found.torn
             except FileNotFoundError:
                 continue  # folded away meanwhile; one that is really missing is found with the content
 
@@ -172,6 +162,7 @@ class Scrub:
             try:
                 files |= dict.fromkeys(chains.down(disk.file, disk.format) if disk else ())
             except (Damaged, FileNotFoundError):
+                found.torn.add(_key(point))
                 found.bad.add(_key(point))
         return [file for file in files if not file.endswith(".raw")]
 
@@ -204,7 +195,8 @@ class Scrub:
                 return
             yield
         for key, root in roots.items():
-            (found.good if root.hexdigest() == seals[key].digest else found.bad).add(key)
+            found.roots[key] = root.hexdigest()
+            (found.good if found.roots[key] == seals[key].digest else found.bad).add(key)
 
     def _chunk(self, found: _Pass, chunk: int, keys: Sequence[Key]) -> Iterator[tuple[Key, bytes]]:
         """The digest that a chunk has in each point that is still there, oldest first, read from the base upwards."""
@@ -213,12 +205,9 @@ class Scrub:
         top = points[-1].disk(found.target) if points else None
         if top is None:
             return
-        table, digest = bytearray(), b""
-        for file in reversed(list(Chains(self._files, found.item).down(top.file, top.format))):
-            path = f"{found.item}/{file}"
-            if file.endswith(".raw"):
-                table, digest = _leaves_of(self._files, path, chunk), b""
-            elif _overlaid(table, Overlay(self._files, path), chunk):
+        digest = b""
+        for file, table, is_changed in stored.tables(self._files, found.item, top, chunk):
+            if is_changed:
                 digest = b""
             if file in files:
                 digest = digest or chunk_digest(table)
@@ -230,7 +219,8 @@ class Scrub:
         return [point for point in self._manifests.get(item).points if _key(point) in wanted]
 
     def _digests(self, found: _Pass) -> Iterator[None]:
-        """The page digests of the newest point prove themselves against its root."""
+        """The page digests of the newest point prove themselves against its root; leaves that rotted are computed
+        anew from what is stored, where that gives the digest that their chunk should have."""
         points = self._manifests.get(found.item).points
         seal = next((seal for seal in points[-1].point.disks if seal.target == found.target), None) if points else None
         for chunk in range(chunk_count(seal.size_bytes) if seal else 0):
@@ -241,27 +231,87 @@ class Scrub:
             digests = page_digests(self._files, found.item, found.target)
             try:
                 digests.commit(head.tag, now.size_bytes, now.digest)
-                digests.chunk(chunk)
+                if not self._has_leaves(digests, head, found.target, chunk):
+                    raise Damaged(found.target, f"digests of chunk {chunk} are damaged")
             except Damaged:
                 found.is_owed = True
                 return
             yield
 
+    def _has_leaves(self, digests: PageDigests, head: SealedPoint, target: str, chunk: int) -> bool:
+        """Whether a chunk of the head has its leaves, or has them now."""
+        with suppress(Damaged):
+            digests.chunk(chunk)
+            return True
+        disk = head.disk(target)
+        try:
+            return disk is not None and digests.mend(chunk, stored.table(self._files, head.point.item, disk, chunk))
+        except FileNotFoundError:
+            return False
+
+    def _locate(self, found: _Pass) -> Iterator[None]:
+        """Where the newest point that was judged is damaged: which pages of the head have to come again."""
+        points = self._manifests.get(found.item).points
+        judged = [point for point in points if _key(point) in found.good | found.bad]
+        found.is_judged = bool(judged) and points[-1].disk(found.target) is not None
+        if not found.is_judged or _key(judged[-1]) not in found.bad:
+            return
+        found.is_head_bad, found.rotten = True, None
+        if _key(judged[-1]) not in found.torn and not found.is_owed:
+            found.rotten = yield from located(self._files, self._manifests, found.item, found.target)
+
     def _conclude(self, found: _Pass) -> None:
-        """Write down what is damaged now; a point that is whole again loses its mark."""
-        before = self._manifests.get(found.item)
-        points = tuple(_marked(point, found) for point in before.points)
-        owed = set(before.owed)
-        if found.is_owed or (points and found.target in points[-1].damaged):
-            owed.add(found.target)
-        elif points and _key(points[-1]) in found.good:
+        """Write down what is damaged now; a point that is whole again loses its mark.
+
+        Points that were sealed during the pass over a head that proves to have rotted have rotted like it.  Where it
+        is whole again, for cycles went over what had rotted, they are judged by another pass, which is due at once.
+        """
+        before, is_owed = self._manifests.get(found.item), found.is_owed or (found.is_head_bad and found.rotten != ())
+        if is_owed and found.is_head_bad:
+            found.bad |= self._unjudged(found, before)
+        owed, rotten = set(before.owed), {one for one in before.rotten if one.target != found.target}
+        if found.is_judged:
             owed.discard(found.target)
-        after = replace(before, points=points, owed=tuple(sorted(owed)))
+        if is_owed:
+            owed.add(found.target)
+            rotten |= {Rotten(target=found.target, pages=found.rotten)} if found.is_head_bad and found.rotten else set()
+        after = replace(
+            before,
+            points=tuple(_marked(point, found) for point in before.points),
+            owed=tuple(sorted(owed)),
+            rotten=tuple(sorted(rotten, key=lambda one: one.target)),
+        )
         if after != before:
             self._manifests.change(after)
-        known = dict(self.proven(found.item)) | {found.target: self._clock.now_us()}
-        disks = tuple(Proven(target=target, proven_us=at) for target, at in sorted(known.items()))
-        sealed.write(self._files, f"{found.item}/{NAME}", KIND, Record, Record(disks=disks), generation=1)
+        is_over = is_owed or not found.is_head_bad
+        proven.note(self._files, found.item, found.target, self._clock.now_us() if is_over else None)
+
+    def _unjudged(self, found: _Pass, manifest: Manifest) -> set[Key]:
+        """Points behind the newest that was judged which have the disk."""
+        fresh = set[Key]()
+        for point in reversed(manifest.points):
+            if _key(point) in found.good | found.bad:
+                break
+            fresh |= {_key(point)} if point.disk(found.target) else set()
+        return fresh
+
+    def prove(self, item: str, point: SealedPoint) -> Generator[None, None, tuple[tuple[str, str], ...]]:
+        """(target, digest) per disk of one point as it is stored now; "" for what cannot be read.
+
+        What is damaged is marked; the scrub of that disk is due then, which says what must come again.
+        """
+        digests = []
+        for disk in point.point.disks:
+            found = _Pass(item, disk.target)
+            yield from self._content(found, [_key(point)])
+            digests.append((disk.target, found.roots.get(_key(point), "")))
+            if found.bad:
+                before = self._manifests.get(item)
+                after = replace(before, points=tuple(_marked(one, found) for one in before.points))
+                if after != before:
+                    self._manifests.change(after)
+                    proven.note(self._files, item, disk.target, None)
+        return tuple(digests)
 
 
 def _marked(point: SealedPoint, found: _Pass) -> SealedPoint:
@@ -279,22 +329,3 @@ def _targets(manifest: Manifest) -> tuple[str, ...]:
 
 def _key(point: SealedPoint) -> Key:
     return point.point.epoch, point.point.sequence
-
-
-def _leaves_of(files: Files, path: str, chunk: int) -> bytearray:
-    """The page digests of a chunk of a base; what lies behind its end is zeros."""
-    data = files.read(path, chunk * RANGE_BYTES, RANGE_BYTES)
-    if data == bytes(len(data)):
-        return bytearray(_NO_TABLE)
-    return bytearray(leaves(memoryview(data)).ljust(CHUNK_TABLE_BYTES, b"\0"))
-
-
-def _overlaid(table: bytearray, overlay: Overlay, chunk: int) -> bool:
-    """Take over what an overlay says of a chunk; False when it says nothing."""
-    is_changed = False
-    for run in union([overlay], chunk * RANGE_CLUSTERS):
-        is_changed = True
-        at = (run.offset - chunk * RANGE_BYTES) // PAGE_BYTES * LEAF_BYTES
-        pages = -(-run.length // PAGE_BYTES) * LEAF_BYTES
-        table[at : at + pages] = leaves(memoryview(run.read())) if run.overlay else bytes(pages)
-    return is_changed

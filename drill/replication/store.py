@@ -11,6 +11,7 @@ Every cycle is a point, and what a point says never changes, so points are read,
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from drill.model.cycle import LogHeader
 from drill.model.point import Point
 from drill.model.retention import KeptPoint, Lock, RetentionPolicy, StoreReport
 from drill.ports import Clock, Files, Lanes
-from drill.replication import manifest, names
+from drill.replication import manifest, names, rot
 from drill.replication.comparing import HeadDigests
 from drill.replication.cyclelog import LogReader, check_header
 from drill.replication.frame import check
@@ -107,6 +108,7 @@ class Store:
             owed=manifest.owed,
             chain=self._upkeep.longest(item) if points else 0,
             proven=self._scrub.proven(item),
+            rotten=tuple((one.target, sum(count for _, count in one.pages)) for one in manifest.rotten),
         )
 
     def lock(self, item: str, epoch: str, sequence: int, reason: str) -> None:
@@ -216,6 +218,7 @@ class Store:
             self._check_owed(header)
             self._settle(header, head)
             reader = landing.land(source)
+            self._check_mended(header, landing)
             point = self._point(reader)
             self._manifests.append(
                 SealedPoint(
@@ -240,10 +243,20 @@ class Store:
         return point
 
     def head_digests(self, item: str, epoch: str, sequence: int, disk: str) -> HeadDigests:
-        """The page digests of a disk of the head, for a source that compares; Damaged where the scrub found rot."""
-        if self._manifests.exists(item) and disk in self._manifests.get(item).owed:
+        """The page digests of a disk of the head, for a source that compares; Damaged where nobody knows what of it
+        rotted."""
+        rotten = self._manifests.get(item).rot(disk) if self._manifests.exists(item) else ()
+        if rotten is None:
             raise Damaged(f"disk {disk} of {item}", "what is stored of it rotted")
-        return HeadDigests(self._files, self.head(item), epoch=epoch, sequence=sequence, disk=disk)
+        return HeadDigests(self._files, self.head(item), epoch=epoch, sequence=sequence, disk=disk, rotten=rotten)
+
+    def proof(self, item: str, epoch: str, sequence: int) -> Generator[None, None, tuple[tuple[str, str], ...]]:
+        """(target, content digest) per disk of a point as it is stored, in slices of 16 MiB; "" for what cannot be
+        read.  A disk whose digest is not the sealed one is marked as damaged, and the scrub comes to it next."""
+        found = self.point(item, epoch, sequence)
+        digests = yield from self._scrub.prove(item, found)
+        self.point(item, epoch, sequence)  # one that went meanwhile proves nothing
+        return digests
 
     def forget(self, item: str) -> None:
         """Delete an item with all its points; an unknown one is fine.  The manifest goes first: the rest is orphans."""
@@ -269,12 +282,13 @@ class Store:
         self.reserve.backed(lambda: self._manifests.change(replace(manifest, points=points)))
 
     def _check_owed(self, header: LogHeader) -> None:
-        """ResyncNeeded for a disk that rotted and does not come whole; Failed when its chain cannot grow any more."""
+        """ResyncNeeded for a disk that rotted and comes neither whole nor compared by what of it did; Failed when its
+        chain cannot grow any more."""
         item, known = header.item, self._manifests.get(header.item)
         for disk in header.disks:
             if disk.full:
                 continue
-            if disk.target in known.owed:
+            if disk.target in known.owed and not (disk.compared and known.rot(disk.target) is not None):
                 raise ResyncNeeded(item, disk.target, "what is stored of it is damaged")
             if len(known.files) < CHAIN_MAX:
                 continue
@@ -285,6 +299,14 @@ class Store:
             if length >= CHAIN_MAX:
                 cause = f"{length} files below {disk.target}, and test failovers keep them from being folded"
                 raise Failed("storing a cycle", cause, "complete the tests of this item")
+
+    def _check_mended(self, header: LogHeader, landing: Landing) -> None:
+        """ResyncNeeded when a disk does not bring every page of it that rotted."""
+        known = self._manifests.get(header.item)
+        for disk, landed in zip(header.disks, landing.disks, strict=True):
+            rotten = () if disk.full else known.rot(disk.target)
+            if rotten and (page := rot.uncovered(self._files, f"{header.item}/{landed.file}", rotten)) is not None:
+                raise ResyncNeeded(header.item, disk.target, f"page {page} of it rotted, and did not come")
 
     def _settle(self, header: LogHeader, head: SealedPoint | None) -> None:
         """Let the head's staged digests take effect; ResyncNeeded when they cannot and the disk does not come whole."""

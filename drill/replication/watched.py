@@ -20,7 +20,7 @@ from drill.replication.cyclelog import LogWriter
 from drill.replication.digests import CHUNK_BYTES, PageDigests
 from drill.replication.extents import PAGE_BYTES, page_aligned
 from drill.replication.frame import Packed, Piece
-from drill.replication.pages import LEAF_BYTES, ZERO_LEAF
+from drill.replication.pages import LEAF_BYTES, NO_LEAF, ZERO_LEAF
 
 
 class WatchedJob:
@@ -104,7 +104,7 @@ class TrackerCheck:
             for place in range(0, len(known), LEAF_BYTES):
                 at = (start - piece.extent.offset) // PAGE_BYTES * LEAF_BYTES + place
                 found = piece.leaves[at : at + LEAF_BYTES] if piece.leaves else ZERO_LEAF
-                if found != known[place : place + LEAF_BYTES]:
+                if known[place : place + LEAF_BYTES] not in (found, NO_LEAF):
                     yield start + place // LEAF_BYTES * PAGE_BYTES
 
     def _is_tracked(self, target: str, offset: int) -> bool:

@@ -71,6 +71,16 @@ class SimFiles:
         if self.process.armed:
             self.process.ask_for("close", path)
 
+    def next_data(self, path: str, offset: int) -> int | None:
+        """The first page that is there, from that of `offset` on."""
+        if self.process.armed:
+            self.process.ask_for("open", path)
+        inode, first = self._get(path), offset // PAGE
+        if offset >= inode.size:
+            return None
+        found = min((number for number in inode.pages if number >= first), default=None)
+        return None if found is None else max(offset, found * PAGE)
+
     def truncate(self, path: str, size: int) -> None:
         """Set the size; the file is created when missing."""
         inode = self._make(path)

@@ -36,6 +36,10 @@ class Taker(Protocol):
         """Page digests of chunks of a disk of the head."""
         ...
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Pages of a disk of the head that rotted."""
+        ...
+
     def accept(self, header: LogHeader) -> None:
         """Look at a header; raise what the receiver answers."""
         ...
@@ -195,6 +199,9 @@ class _Nobody:
     def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:  # noqa: ARG002
         raise Unreachable("the receiver", "nowhere", item)
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:  # noqa: ARG002
+        raise Unreachable("the receiver", "nowhere", item)
+
     def accept(self, header: LogHeader) -> None:
         raise Unreachable("the receiver", "nowhere", header.item)
 
@@ -245,6 +252,14 @@ class SimLink:
             return self._network.taker.leaves(item, epoch, sequence, disk, chunks)
         except Killed as error:
             raise Unknown("leaves", "connection lost") from error
+
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Ask for pages that rotted."""
+        self._ready("rotten")
+        try:
+            return self._network.taker.rotten(item, epoch, sequence, disk)
+        except Killed as error:
+            raise Unknown("rotten", "connection lost") from error
 
     def send(self, header: LogHeader) -> SimStream:
         """Offer a log."""

@@ -280,6 +280,11 @@ class ReceiverClient:
         shape = tuple[tuple[str, str], ...]
         return self._client.call("witness", shape, seconds=LONG_SECONDS, item=item, epoch=epoch, sequence=sequence)
 
+    def proof(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """What is stored of a point, digested anew."""
+        shape = tuple[tuple[str, str], ...]
+        return self._client.call("proof", shape, seconds=LONG_SECONDS, item=item, epoch=epoch, sequence=sequence)
+
     def import_seed(self, item: str, folder: str) -> Point:
         """Take an item's first copy from a medium."""
         return self._client.call("import_seed", Point, seconds=LONG_SECONDS, item=item, folder=folder)
@@ -312,6 +317,11 @@ class ReceiverClient:
     def leaves(self, item: str, epoch: str, sequence: int, disk: str, chunks: tuple[int, ...]) -> str:
         """Page digests (hex) of chunks of a disk of the head."""
         return self._client.call("leaves", str, item=item, epoch=epoch, sequence=sequence, disk=disk, chunks=chunks)
+
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Runs of pages of a disk of the head that rotted."""
+        shape = tuple[tuple[int, int], ...]
+        return self._client.call("rotten", shape, item=item, epoch=epoch, sequence=sequence, disk=disk)
 
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[WireLogStream]:

@@ -29,6 +29,9 @@ from drill.wiring.seeding import Copies
 BUSY_SECONDS = 30.0
 """A request waits this long for the one before it on the same item; a log that takes longer is still arriving."""
 
+PROOF_SECONDS = 600.0
+"""A proof waits so long for a log that is arriving: it has all the time that a read of the point takes."""
+
 
 class Locks:
     """One lock per item."""
@@ -82,6 +85,11 @@ class ReceiverRole:
         with self._locks.held(item):
             return self._receiver.leaves(item, epoch, sequence, disk, chunks)
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Runs of pages of a disk of the head that rotted."""
+        with self._locks.held(item):
+            return self._receiver.rotten(item, epoch, sequence, disk)
+
     def kept(self, item: str) -> StoreReport:
         """Everything the store says of an item."""
         with self._locks.held(item):
@@ -128,6 +136,17 @@ class ReceiverRole:
     def witness(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
         """What a foreign tool reads; sealed files never change, so no lock is held while it does."""
         return self._receiver.witness(item, epoch, sequence)
+
+    def proof(self, item: str, epoch: str, sequence: int) -> tuple[tuple[str, str], ...]:
+        """(target, digest) per disk of a point as it is stored; logs are taken between the slices."""
+        slices = self._receiver.proof(item, epoch, sequence)
+        while True:
+            with self._locks.held(item, PROOF_SECONDS):
+                try:
+                    next(slices)
+                except StopIteration as end:
+                    found: tuple[tuple[str, str], ...] = end.value
+                    return found
 
     def import_seed(self, item: str, folder: str) -> Point:
         """Take an item's first copy from a medium."""

@@ -134,6 +134,10 @@ class MemoryFiles:
     def size(self, path: str) -> int | None:
         return len(self.inodes[path].data) if path in self.inodes else None
 
+    def next_data(self, path: str, offset: int) -> int | None:
+        data = self._get(path).data
+        return next((at for at in range(offset, len(data)) if data[at]), None)
+
     def locate(self, path: str) -> str:
         return f"/memory/{path}"
 

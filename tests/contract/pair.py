@@ -84,6 +84,10 @@ class DirectLink:
         self.leaves_asked += len(chunks)
         return self.store.head_digests(item, epoch, sequence, disk).leaves(chunks)
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        self.fail("rotten")
+        return self.store.head_digests(item, epoch, sequence, disk).rotten
+
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[DirectStream]:
         self.fail("offer")

@@ -59,6 +59,21 @@ def test_punch_zeroes_a_range_and_keeps_the_size(files: Files) -> None:
     assert files.size("a") == 10_000
 
 
+def test_data_is_found_behind_a_hole_and_none_behind_the_last(files: Files) -> None:
+    files.truncate("a", 1 << 20)
+    assert files.next_data("a", 0) is None
+    files.write("a", 300_000, b"x" * 5_000)
+    found = files.next_data("a", 0)
+    assert found is not None
+    assert found <= 300_000
+    assert files.read("a", 0, found) == bytes(found)
+    assert files.next_data("a", 302_000) == 302_000
+    assert files.next_data("a", 500_000) is None
+    assert files.next_data("a", 2 << 20) is None
+    files.punch("a", 0, 1 << 20)
+    assert files.next_data("a", 0) is None
+
+
 def test_replace_takes_the_place_of_another_file(files: Files) -> None:
     files.make_folder("f")
     files.write("f/new", 0, b"new")

@@ -83,7 +83,7 @@ def contents(pair: Pair) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("count", [pytest.param(50, id="50"), pytest.param(1000, id="1000", marks=pytest.mark.long)])
 def test_one_flipped_bit_anywhere_in_a_store_is_found(count: int) -> None:
-    """I10, R17: in bases, overlays, digests and the manifest."""
+    """I10, R17: in bases, overlays, digests and the manifest; leaves are mended by what they are the digests of."""
     pair = simulated()
     pair.link.store.scrub(ITEM, every=True)
     clean, files, kinds, missed = contents(pair), pair.target_files, set(), []
@@ -99,7 +99,8 @@ def test_one_flipped_bit_anywhere_in_a_store_is_found(count: int) -> None:
         else:
             found = damaged(pair)
             report = pair.link.store.report(ITEM)
-            if not found and not report.owed:
+            is_mended = path.endswith(".leaves") and files.read(path) == clean[path]
+            if not found and not report.owed and not is_mended:
                 missed.append((seed, path))
         files.put_back(copy)
         pair.restart_receiver()
@@ -139,7 +140,7 @@ def test_points_beside_the_damage_are_served_and_those_with_it_are_not(tmp_path:
     assert receiver.overlays("run-1", ITEM, third.point.epoch, 7)
 
 
-def test_a_head_that_rotted_comes_whole_from_the_source() -> None:
+def test_a_head_whose_tables_rotted_comes_whole_from_the_source() -> None:
     pair = simulated()
     files, disk = pair.target_files, pair.points()[-1].disk("vda")
     assert isinstance(files, SimFiles)

@@ -33,9 +33,11 @@ def test_a_flipped_bit_of_the_store_is_found_before_it_is_served(tmp_path: Path,
     missed = []
     for _ in range(count):
         path = tmp_path / "store" / rng.choice(files)
+        clean = path.read_bytes()
         flip(path, rng)
         pair.restart_receiver()
-        if not found(pair):
+        # page digests are mended by what they are the digests of
+        if not found(pair) and not (path.suffix == ".leaves" and path.read_bytes() == clean):
             missed.append(path.name)
         shutil.rmtree(tmp_path / "store")
         shutil.copytree(tmp_path / "clean", tmp_path / "store")

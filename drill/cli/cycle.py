@@ -69,8 +69,9 @@ def _cycle_group(out: Output, protection: Protection, group: str, *, app_consist
     """The cycle of one item wakes the others; the instant is there when the last of them has its point."""
     found = protection.cycle_group(group, app_consistent, GROUP_SECONDS, system_clock())
     kind = "application-consistent" if found.application_consistent else "crash-consistent"
-    line = f"{group}: instant {found.instant} of {len(found.points)} items, {kind}"
-    out.result({"group": group, "point": asdict(found)}, line)
+    paused = protection.paused_seconds(found)
+    line = f"{group}: instant {found.instant} of {len(found.points)} items, {kind}, guests paused for {paused:.3f} s"
+    out.result({"group": group, "point": asdict(found), "paused_seconds": paused}, line)
 
 
 def _checked(status: ItemStatus, point: Point) -> dict[str, int]:

@@ -35,6 +35,7 @@ def _line(status: ItemStatus, now_us: int) -> str:
     if status.without_bitmap:
         trouble = f"; full read each cycle: {', '.join(status.without_bitmap)}{trouble}"
     if status.group:
-        trouble = f"; group {status.group}{trouble}"
+        paused = max((record.paused_seconds for record in status.cycles[-1:]), default=0.0)
+        trouble = f"; group {status.group}, paused for {paused:.3f} s{trouble}"
     known = f"{status.state.value}{share}, {status.health.level.value}"
     return f"{status.domain}: {known}, {status.acknowledged_sequence} points, {age}{trouble}"

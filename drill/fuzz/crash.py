@@ -96,6 +96,7 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
     "resync of everything": (_WRITE, _CYCLE, _OTHER, Step("resync", {}), _CYCLE),
     "third point": (_WRITE, _CYCLE, _OTHER, _CYCLE, _ZERO, _WRITE, _CYCLE),
     "end of replication": (_WRITE, _CYCLE, _OTHER, _CYCLE, Step("end", {"again": True})),
+    "cycle of a group": (_WRITE, _CYCLE, _OTHER, Step("group", {"neighbours": 1})),
     "protected again": (_WRITE, _CYCLE, Step("end", {"again": True}), _OTHER, _CYCLE),
 }
 """What happens before the step under test, which is the last one."""

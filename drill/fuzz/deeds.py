@@ -8,6 +8,7 @@ from typing import Final
 from drill.errors import Damaged, DrillError, Refused
 from drill.fuzz import thaw
 from drill.fuzz.deeds_asked import ASKED_DEEDS
+from drill.fuzz.deeds_group import group
 from drill.fuzz.deeds_guest import GUEST_DEEDS
 from drill.fuzz.deeds_hostile import hostile, intruder
 from drill.fuzz.deeds_keep import KEEP_DEEDS
@@ -187,5 +188,6 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "stale": _stale,
     "end": _end,
     "seed": seed,
+    "group": group,
 }
 """Every kind of step."""

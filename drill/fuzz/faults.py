@@ -7,7 +7,7 @@ from typing import Final
 
 from drill.errors import Failed, Unknown, Unreachable
 from drill.fuzz.papers import INTRUDERS, MIDWAY
-from drill.fuzz.steps import Value
+from drill.fuzz.steps import TROUBLES, Value
 from drill.fuzz.world import RECEIVER, SOURCE, World
 from drill.sim.guest import Mood
 from drill.sim.network import Weather
@@ -43,7 +43,8 @@ _BACKUPS = (
     "begin",
     "abort_leftover",
 )
-_LIBVIRT = (*_BACKUPS, *_FREEZER)
+_SUSPENDER = ("watch", "suspend", "state", "resume")
+_LIBVIRT = (*_BACKUPS, *_FREEZER, *_SUSPENDER)
 _ASKED = frozenset({*(f"libvirt {name}" for name in _LIBVIRT), "libvirt end"})
 _ANSWERED = frozenset(f"libvirt answer {name}" for name in _LIBVIRT)
 
@@ -152,6 +153,7 @@ FAULTS: Final = (
     "source of an old term",
     "overlay full",
     "test failover killed",
+    *(f"group: {trouble}" for trouble in TROUBLES),
     "receiver forgot",
     "protected anew",
     "journal given up",
@@ -186,6 +188,7 @@ HARMLESS: Final = frozenset(
         "source of an old term",
         "second receiver",
         "certificate rotated",
+        *(f"group: {trouble}" for trouble in TROUBLES),
         *(f"{kind} peer" for kind in INTRUDERS),
         "overlay full",
     }

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from drill.errors import Damaged, DrillError
 from drill.fuzz import faults, thaw
 from drill.fuzz.faults import HARMLESS, SIDES
+from drill.fuzz.group_watch import GroupWatch
 from drill.fuzz.oracle import Oracle, StepFacts, Violated
 from drill.fuzz.steps import SECTOR, Value
 from drill.fuzz.world import ITEM, RECEIVER, SOURCE, DiskPlan, Ground, World, outcome_of
@@ -60,6 +61,7 @@ class Scene:
         self._calm = 0
         self._standing = 0
         self._fresh = 0
+        self.group: GroupWatch | None = None
         self._args: Args = {}
         self.on_cut: Callable[[str], None] = _nobody_asks
         self.world.on_offer = self._offered

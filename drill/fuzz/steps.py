@@ -67,6 +67,7 @@ WEIGHTS: Final = {
     "scrub": 0.12,
     "seed": 0.3,
     "intruder": 0.6,
+    "group": 0.35,
 }
 """How often each kind comes, relative to the others."""
 
@@ -115,12 +116,21 @@ CYCLE_FAULTS: Final = {
 }
 """Faults of a cycle, and how often each comes."""
 
+TROUBLES: Final = (
+    *("member off", "member refuses", "log of a member lost", "guests resumed", "checkpoint slow", "member killed"),
+    "nobody watches",
+)
+"""What befalls one of the other items of a group."""
+
 _GUEST_FAULTS: Final = (
     *("checkpoint refused", "slow checkpoint", "agent absent", "agent no timer", "agent hangs in freeze"),
     *("agent dies frozen", "agent floods", "agent answers late", "agent lies that it froze"),
     *("agent lies that nothing froze", "agent lies that it thawed", "agent lies about how many"),
     "agent lies about its state",
 )
+_GROUP_FAULTS: Final = ("source crash", "source crash", "libvirt fails", "libvirt answer lost", "libvirtd down")
+"""Faults that strike anywhere in the cycles of a group, which ask some ninety things of libvirt."""
+
 _KINDS: Final = tuple(WEIGHTS)
 _KIND_SUMS: Final = tuple(accumulate(WEIGHTS.values()))
 _FAULTS: Final = tuple(CYCLE_FAULTS)
@@ -266,6 +276,21 @@ def _seed(rng: Random) -> dict[str, Value]:
     return found
 
 
+def _group(rng: Random) -> dict[str, Value]:
+    """A cycle of a group: something goes wrong for the agent, or with one of the items, or nothing does."""
+    found: dict[str, Value] = {"neighbours": rng.choice((1, 1, 1, 2))}
+    chance = rng.random()
+    if chance < 0.4:
+        found["trouble"] = rng.choice(TROUBLES)
+    elif chance < 0.7:
+        name = rng.choice((*_GROUP_FAULTS, rng.choices(_FAULTS, cum_weights=_FAULT_SUMS)[0]))
+        faults: Value = [[name, rng.randrange(80)] if name in _GROUP_FAULTS else _fault(rng, name)]
+        found |= {"faults": faults, "salt": rng.getrandbits(32)}
+    if rng.random() < 0.2:
+        found["application"] = True
+    return found
+
+
 def _end(rng: Random) -> dict[str, Value]:
     found: dict[str, Value] = {"again": rng.random() < 0.8}
     if rng.random() < 0.5:
@@ -320,6 +345,7 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
     },
     "end": _end,
     "seed": _seed,
+    "group": _group,
     "rehearse": _rehearsal,
     "foreign": lambda rng: {"what": rng.choice(("checkpoint", "checkpoint", "bitmap", "snapshot"))},
     "intruder": lambda rng: {"who": rng.randrange(len(INTRUDERS)), "which": rng.randrange(1 << 16)},

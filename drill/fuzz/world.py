@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from drill.errors import Damaged, DrillError, Unknown, Unreachable
 from drill.fuzz.keeping import Keeping
+from drill.fuzz.neighbours import Neighbour
 from drill.fuzz.papers import Papers
 from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
@@ -97,6 +98,7 @@ class World:
         self.on_rival: Callable[[], object] = _nothing
         self._rival: ItemSource | None = None
         self.copies: dict[str, dict[str, Folder]] = {}
+        self.neighbours: list[Neighbour] = []
         self.source: ItemSource | None = None
         self.store: Store | None = None
         self.receiver: Receiver | None = None
@@ -135,7 +137,9 @@ class World:
         """The process is gone."""
         self.processes[side].kill()
         if side == SOURCE:
-            self.hypervisor.guest.parent_died()
+            for host in (self.hypervisor, *(one.hypervisor for one in self.neighbours)):
+                host.guest.parent_died()
+                host.processors.parent_died()
             self.source = None
         else:
             self.store = self.receiver = self.role = None
@@ -272,6 +276,7 @@ class World:
     def close(self) -> None:
         """Nobody needs it any more: let go of what refers back, so that no collector must look for it."""
         self.source = self.store = self.receiver = self.role = self._rival = None
+        self.neighbours.clear()
         self.on_rival = _nothing
         self.on_offer = self.hypervisor.on_drop = self.hypervisor.guest.noted = _nobody
         self.hypervisor.during, self.hypervisor.job = [], None
@@ -311,10 +316,11 @@ class World:
             files=files or self.files[SOURCE],
             clock=self.clock,
             lanes=OneLane(),
-            nonce=self._nonce,
+            nonce=self.nonce,
         )
 
-    def _nonce(self) -> str:
+    def nonce(self) -> str:
+        """A fresh string."""
         self._nonces += 1
         return f"n{self._nonces:07d}"
 

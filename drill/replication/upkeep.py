@@ -138,9 +138,9 @@ def _expired(manifest: Manifest, used: frozenset[str], most: int) -> frozenset[i
         Candidate(
             elapsed_us=one.elapsed_us,
             application_consistent=one.point.application_consistent,
-            hourly=one.point.group is not None and one.point.group.hourly,
             is_held=one.lock is not None or any(disk.file in used for disk in one.disks),
             is_damaged=bool(one.damaged),
+            hourly=one.point.group is not None and one.point.group.hourly,
         )
         for one in manifest.points
     ]

@@ -31,11 +31,15 @@ _UUID = "3f0c9a52-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """All disks of the domain at one instant; `frozen` is whether the guest's file systems were, in truth."""
+    """All disks of the domain at one instant; `frozen` is whether the guest's file systems were, in truth.
+
+    `at` is the monotonic clock's, on which no two things happen at once.
+    """
 
     number: int
     frozen: bool
     disks: Mapping[str, Content]
+    at: float
 
 
 class SimHypervisor:
@@ -153,9 +157,9 @@ class SimHypervisor:
             begun += 1
         dirty = {t: None if base is None else set(self.disks[t].bitmaps[base].dirty) for t, base in bases.items()}
         frozen = {target: disk.frozen() for target, disk in self.disks.items()}
-        self.instants[begun] = Instant(
-            len(self.instants), self.guest.frozen, {t: one.content for t, one in frozen.items()}
-        )
+        content = {target: one.content for target, one in frozen.items()}
+        number, at = len(self.instants), self.clock.monotonic()
+        self.instants[begun] = Instant(number, self.guest.frozen, content, at)
         if tracked := frozenset(target for target in bases if self.disks[target].tracked):
             for target in tracked:
                 self.disks[target].bitmaps[checkpoint] = Bitmap()

@@ -242,6 +242,12 @@ class Protection:
         reason = source.status(sealed.item).group_reason
         raise Failed(f"an instant of group {name}", reason or "protect its items again", "see: drill status")
 
+    def paused_seconds(self, found: GroupPoint) -> float:
+        """How long the guests stood still for an instant that was just taken."""
+        source = self.source(self.group_named(found.group).items[0])
+        status = [source.status(point.item) for point in found.points]
+        return max(record.paused_seconds for one in status for record in one.cycles[-1:])
+
     def group_named(self, name: str) -> ConsistencyGroup:
         """The group, when the estate has it."""
         if name not in self.estate.groups:

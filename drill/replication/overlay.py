@@ -47,7 +47,7 @@ def backing_of(files: Files, path: str) -> str:
     if len(head) < HEADER.size or head[:4] != b"QFI\xfb":
         return ""
     at, length = struct.unpack_from(">QI", head, 8)
-    return head[at : at + length].decode("utf-8", "replace") if at else ""
+    return head[at : at + length].decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def _runs(overlays: Sequence[Overlay], first: int) -> Iterator[Run]:
     for index in sorted(found):
         for start, end, above, host in sorted(found[index], key=lambda piece: piece[0]):
             at = start * SUBCLUSTER_BYTES
-            yield Run(index * CLUSTER_BYTES + at, (end - start) * SUBCLUSTER_BYTES, above, host + at if above else 0)
+            yield Run(index * CLUSTER_BYTES + at, (end - start) * SUBCLUSTER_BYTES, above, host + at)
 
 
 def _joined(one: Run, other: Run) -> Run | None:

@@ -16,6 +16,7 @@ from drill.model.machine import Disk, Machine
 from drill.replication.extents import coalesce
 
 GRANULE = 1 << 16
+DOMAIN = "vm"
 
 
 @dataclass
@@ -57,12 +58,17 @@ class MemoryHost:
         """QEMU was closed and started again; bitmaps are whole."""
         self.session += "'"
 
+    def _ask(self, operation: str, domain: str) -> None:
+        if domain != DOMAIN:
+            raise Usage(f"no domain {domain}")
+        self.fail(operation)
+
     def without_bitmap(self, domain: str) -> frozenset[str]:
-        self.fail("without_bitmap")
+        self._ask("without_bitmap", domain)
         return frozenset()
 
     def machine(self, domain: str) -> Machine:
-        self.fail("machine")
+        self._ask("machine", domain)
         disks = tuple(
             Disk(target=target, path=f"/images/{target}", format="qcow2", size_bytes=len(data))
             for target, data in self.disks.items()
@@ -70,11 +76,11 @@ class MemoryHost:
         return Machine(name=domain, uuid="0" * 8, memory_mib=64, vcpus=1, disks=disks, nics=())
 
     def lineage(self, domain: str) -> dict[str, str]:
-        self.fail("lineage")
+        self._ask("lineage", domain)
         return dict.fromkeys(self.disks, self.session)
 
     def provable(self, domain: str, checkpoint: str) -> dict[str, int]:
-        self.fail("provable")
+        self._ask("provable", domain)
         found = [one for one in self.chain if one.name == checkpoint]
         if not found:
             return {}
@@ -83,11 +89,11 @@ class MemoryHost:
         return {t: GRANULE * len(set().union(*(one.dirty.get(t, set()) for one in later))) for t in whole}
 
     def checkpoints(self, domain: str, prefix: str) -> tuple[str, ...]:
-        self.fail("checkpoints")
+        self._ask("checkpoints", domain)
         return tuple(one.name for one in self.chain if one.name.startswith(prefix))
 
     def drop(self, domain: str, checkpoint: str) -> None:
-        self.fail("drop")
+        self._ask("drop", domain)
         for index, one in enumerate(self.chain):
             if one.name == checkpoint:
                 if index:
@@ -102,7 +108,7 @@ class MemoryHost:
             self.drop(domain, name)
 
     def begin(self, domain: str, checkpoint: str, bases: Mapping[str, str | None]) -> MemoryJob:
-        self.fail("begin")
+        self._ask("begin", domain)
         if self.job is not None:
             raise Failed("begin", "a job is open")
         if checkpoint in self.used:
@@ -115,7 +121,7 @@ class MemoryHost:
         return self.job
 
     def abort_leftover(self, domain: str) -> bool:
-        self.fail("abort_leftover")
+        self._ask("abort_leftover", domain)
         found, self.job = self.job is not None, None
         return found
 

@@ -160,6 +160,26 @@ def test_a_head_whose_tables_rotted_comes_whole_from_the_source() -> None:
     assert 9 not in damaged(pair)
 
 
+def test_an_item_that_has_a_policy_and_no_points_yet_has_nothing_to_prove() -> None:
+    store = Pair(dict(DISKS)).link.store
+    store.retain("another", RetentionPolicy(window_seconds=0, additional=0))
+    assert not store.scrub("another")
+    assert store.scrub("another", every=True)
+    assert store.report("another").proven == ()
+
+
+def test_the_report_names_the_disks_that_rotted_of_each_point() -> None:
+    pair = simulated()
+    files, disk = pair.target_files, pair.points()[-1].disk("vda")
+    assert isinstance(files, SimFiles)
+    assert disk is not None
+    files.flip(f"{ITEM}/{disk.file}", 3 * 65536, 0)
+    found = damaged(pair)
+    report = pair.link.store.report(ITEM)
+    assert {one.point.sequence: one.damaged for one in report.points if one.damaged} == found == {8: ("vda",)}
+    assert {one.damaged for one in report.points} == {(), ("vda",)}
+
+
 def test_the_last_good_point_outlives_damaged_newer_ones() -> None:
     pair = simulated()
     files, disk = pair.target_files, pair.points()[2].disk("vda")

@@ -51,7 +51,8 @@ class Found:
 class Hunt:
     """Takes the place of pytest's own loop over the tests; `found` holds the fates by the mutants' names.
 
-    A mutant is hunted with the tests that reach it, fastest first, for `budget` seconds of the time they take without.
+    A mutant is hunted with the tests that reach it, the fastest that take `budget` seconds together without a mutant;
+    first among them come those that killed another mutant of the file.
     """
 
     mutants: Sequence[Mutant]
@@ -63,6 +64,7 @@ class Hunt:
     items: list[pytest.Item] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
     reach: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+    killers: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     failed: str = ""
     late: bool = False
 
@@ -139,10 +141,14 @@ class Hunt:
             numbers = [number for number in self._reaching(one) if self.items[number].nodeid not in without]
             work.append((one.name, partial(self._lived, one, self._affordable(numbers))))
         changes = {one.name: one.diff for one in mutants}
+        places = {item.nodeid: number for number, item in enumerate(self.items)}
         for count, ended in enumerate(forked(work, self.jobs), start=1):
             found = self.found[ended.name] = _judged(ended)
-            said = found.by or f"after {found.tests} tests\n{changes[ended.name]}"
-            self.say(f"{count} of {len(work)}: {found.fate} {ended.name} {said}")
+            if found.by:
+                self.killers[ended.name.partition("#")[0]].add(places[found.by])
+            self.say(f"{count} of {len(work)}: {found.fate} {ended.name} {found.by or f'after {found.tests} tests'}")
+            for line in () if found.by else changes[ended.name].splitlines():
+                self.say(f"    {line}")
         return {self.found[one.name].by for one in mutants} - {""}
 
     def _reaching(self, mutant: Mutant) -> list[int]:
@@ -162,6 +168,7 @@ class Hunt:
         """In a fork: run tests on a mutant until one fails."""
         self._settle()
         if mutant is not None:
+            numbers = sorted(numbers, key=lambda number: number not in self.killers[mutant.file])
             bring_to_life(mutant)
         tests = 0
         for number in numbers:

@@ -182,7 +182,7 @@ def test_a_chunk_that_becomes_zeros_is_as_if_it_had_never_been_written() -> None
 
 def test_more_changes_than_are_held_in_memory_are_staged_as_they_came() -> None:
     files, digests = new()
-    count = 20 * 4096
+    count = 40 * 4096
     leaves = bytes(range(256)) * (count * 16 // 256)
     staging = Staging(files, digests, "a", count * PAGE, fresh=False)
     for first in range(0, count, 256):  # what a frame holds

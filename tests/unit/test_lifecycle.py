@@ -91,6 +91,33 @@ def test_health_is_as_bad_as_its_worst_reason_and_says_it(facts: ItemFacts, leve
     assert any(says in reason for reason in found.reasons) or not says
 
 
+def test_every_reason_is_said_in_words_the_worst_first() -> None:
+    ill = ItemFacts(
+        has_point=False, is_paused=True, error="gone", missed_cycles=3, due_cycles=9, seconds_since_shipped=5400,
+        untracked_pages=12, warnings=("no freeze",),
+    )  # fmt: skip
+    assert health(ill).reasons == (
+        "the deep check found 12 pages changed behind the change tracker's back",
+        "replication is paused",
+        "the initial replication is not done",
+        "the last cycle failed: gone",
+        "3 of 9 cycles were missed",
+        "nothing was shipped for 1.5 h",
+        "no freeze",
+    )
+    assert health(replace(WELL, resync="vda: lost", error="gone", is_final=True)).reasons == (
+        "trying again cannot help: gone",
+        "a resync is needed: vda: lost",
+    )
+    assert health(replace(NEW, resync="vda: lost")).reasons == ("the initial replication is not done",)
+
+
+def test_one_page_behind_the_trackers_back_is_critical_and_none_is_not() -> None:
+    assert health(replace(WELL, untracked_pages=1)).level is Health.CRITICAL
+    assert health(replace(WELL, missed_cycles=1, due_cycles=5)).level is Health.NORMAL
+    assert health(replace(WELL, missed_cycles=1, due_cycles=4)).level is Health.WARNING
+
+
 def test_every_reason_is_said_and_the_worst_first() -> None:
     found = health(replace(NEW, is_paused=True, error="gone", is_final=True, untracked_pages=1))
     assert [reason.split()[0] for reason in found.reasons] == ["trying", "the", "replication", "the"]
@@ -119,6 +146,23 @@ def test_only_what_can_mend_itself_is_tried_again(error: DrillError, recoverable
     assert is_recoverable(error) is recoverable
     later = Schedule(interval_seconds=30, beat=10, due=100).failed(error, 100)
     assert math.isfinite(later.due) is recoverable
+
+
+def test_failures_in_a_row_are_counted_whether_they_are_tried_again_or_not() -> None:
+    found = Schedule(interval_seconds=30, beat=10, due=0)
+    errors = (
+        Failed("x", "y"),
+        ResyncNeeded("i", "vda", "x"),
+        Usage("gone"),
+        Refused("a lower term", "I29"),
+        Unknown("x", "y"),
+    )
+    for number, error in enumerate(errors, start=1):
+        found = found.failed(error, 5)
+        assert found.failures == number
+    waits = found.failed(Refused("it waits", "S1"), 15)
+    assert (waits.failures, waits.due) == (5, 40)
+    assert waits.done(15).failures == 0
 
 
 @pytest.mark.spec("S2.a")

@@ -68,6 +68,22 @@ def test_the_error_names_the_place_and_the_field() -> None:
         plainjson.decode(Plain, b'{"count": 1, "names": ["a", 2]}', where="a file")
 
 
+def test_a_field_that_nobody_knows_is_named_by_its_first_eighty_characters() -> None:
+    with pytest.raises(BadInput) as refused:
+        plainjson.decode(Plain, b'{"count": 1, "%s": 1}' % (b"k" * 100), where="a file")
+    assert str(refused.value) == f"a file: {'k' * 80!r} is no field of it"
+
+
+def test_what_has_just_the_length_or_the_depth_is_read() -> None:
+    text = b'{"count": 1}'
+    assert plainjson.decode(Plain, text, where="a file", limit_bytes=len(text)).count == 1
+    deep = b"[" * (plainjson.DEPTH_MAX - 1) + b"]" * (plainjson.DEPTH_MAX - 1)
+    with pytest.raises(BadInput, match="no field of it"):
+        plainjson.decode(Plain, b'{"count": 1, "x": %s}' % deep, where="a file")
+    with pytest.raises(BadInput, match=f"nested more than {plainjson.DEPTH_MAX} deep"):
+        plainjson.decode(Plain, b'{"count": 1, "x": [%s]}' % deep, where="a file")
+
+
 def test_a_point_survives_the_journey() -> None:
     point = Point(
         item="i",

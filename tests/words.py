@@ -2,7 +2,8 @@
 
 Whatever the core or the engine raises within `pytest.raises` is compared with `said/FOLDER-MODULE.txt`, where it stands
 beneath the test's name; what runs under other parameters shares the name.  `DRILL_SAID=write pytest FILE` writes a file
-anew; read the diff.  A test that does not stand there is not compared, nor is one that runs only with `--long`.
+anew; read the diff.  A test that does not stand there is not compared, nor is one that runs only with `--long`
+or whose examples Hypothesis draws.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _written: set[tuple[Path, str]] = set()
 def words(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compare what was refused in this test with what is known of it."""
     folder = request.path.parent.name
-    if folder not in FOLDERS or request.node.get_closest_marker("long"):
+    if folder not in FOLDERS or request.node.get_closest_marker("long") or is_drawn(request):
         yield
         return
     caught: list[BaseException] = []
@@ -52,6 +53,11 @@ def words(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         write(path, name, found)
     elif known := read(path).get(name):
         assert not found - known, f"other words; DRILL_SAID=write pytest {request.path} writes them anew, read the diff"
+
+
+def is_drawn(request: pytest.FixtureRequest) -> bool:
+    """Whether Hypothesis draws the examples: they are others each time."""
+    return getattr(request.function, "is_hypothesis_test", False) is True
 
 
 def line_of(error: BaseException) -> str:

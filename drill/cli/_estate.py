@@ -11,13 +11,16 @@ import click
 
 from drill.cli.output import Output, Verb
 from drill.errors import Usage
-from drill.estate.load import load
+from drill.estate import proposal
+from drill.estate.load import Loaded, load
 from drill.model.estate import Estate
 from drill.model.fact import Fact, Observed, RunEnded, ServiceAnswered, StepEnded
 from drill.reporting.record import RunWriter, runs_folder
 from drill.wiring.controller import Controller, controller_folder, system_clock
+from drill.wiring.desired import applied_estate
 
 STATE_FOLDER = "/var/lib/drill"
+DEFAULT_FILE = Path("estate.yaml")
 
 
 def estate_option(verb: Verb) -> Verb:
@@ -26,18 +29,35 @@ def estate_option(verb: Verb) -> Verb:
         "--estate",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="DRILL_ESTATE",
-        default=Path("estate.yaml"),
+        default=DEFAULT_FILE,
         show_default=True,
-        help="The estate's YAML file (also DRILL_ESTATE).",
+        help="The estate's YAML file (also DRILL_ESTATE); without one, what was applied.",
     )
     return option(verb)
 
 
-def read_estate(path: Path) -> Estate:
-    """The estate in a file; Usage when there is no file."""
+def estate_argument(verb: Verb) -> Verb:
+    """Decorate a verb that takes an estate's file."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.argument("estate", metavar="ESTATE.yaml", type=kind)(verb)
+
+
+def sound_file(path: Path) -> Loaded:
+    """A file that was checked as a whole; Usage when there is none, BadInput with its mistakes."""
     if not path.is_file():
-        raise Usage(problem=f"there is no estate file {path}", cure="name one with --estate FILE or DRILL_ESTATE")
-    return load(path)
+        raise Usage(problem=f"there is no estate file {path}")
+    return proposal.read_estate(path)
+
+
+def read_estate(path: Path) -> Estate:
+    """The estate in a file; without a file of the default name the one that was applied.  Usage when there is none."""
+    if path.is_file():
+        return load(path)
+    applied = applied_estate(state_folder()) if path == DEFAULT_FILE else None
+    if applied is None:
+        cure = "name one with --estate FILE or DRILL_ESTATE, or apply one: drill apply FILE"
+        raise Usage(problem=f"there is no estate file {path}", cure=cure)
+    return applied
 
 
 def state_folder() -> Path:

@@ -77,7 +77,7 @@ Actions = Annotated[list[AnyAction], Field(max_length=ACTIONS_MAX)]
 
 
 class GroupSection(Section):
-    """Machines that start together, but for those that `needs` others of the same or an earlier group.
+    """Machines that start together, but for those that wait for others of their group, which they `need`.
 
     All items of a consistency group join it, after those that are named (spec K1).
     """

@@ -98,9 +98,9 @@ def _measured(order: Order, lab: Lab, machines: Workload, estate: Path, progress
     """From booted guests to the figures."""
     hypervisor = LibvirtHypervisor(workload.uri_outside(lab.host(NEAR)), accelerator=lab.accelerator.name)
     for primary in machines.machines:
-        _booted(hypervisor, primary.name)
+        booted(hypervisor, primary.name)
     progress(f"{order.machines} guests are up; first copies")
-    _verb(lab, estate, "protect", "--all")
+    verb(lab, estate, "protect", "--all")
     for primary in machines.machines:
         load = ["setsid", "sh", "-c", f"({_LOAD}) > /dev/null 2>&1 &", "load"]
         hypervisor.guest(primary.name).run([*load, str(order.kib_per_second), str(WRITTEN_MIB)], 60)
@@ -111,7 +111,7 @@ def _measured(order: Order, lab: Lab, machines: Workload, estate: Path, progress
     lasted = time.monotonic() - begun
     busy = 1 - (_idle_seconds() - idle) / lasted / (os.cpu_count() or 1)
     after, now = _usages(lab), _status(lab, estate)
-    points = {name: _verb(lab, estate, "points", name)["points"] for name in (one.name for one in machines.machines)}
+    points = {name: verb(lab, estate, "points", name)["points"] for name in (one.name for one in machines.machines)}
     return {
         "machines": order.machines,
         "seconds": round(lasted, 1),
@@ -153,15 +153,15 @@ def _cycles(
         "late": late,
         "errors": errors,
         "cycles": sum(after[name]["acknowledged_sequence"] - before[name]["acknowledged_sequence"] for name in after),
-        "cycle_seconds": _quantiles([record["total_seconds"] for record in records]),
-        "transfer_seconds": _quantiles([record["transfer_seconds"] for record in records]),
-        "dirty_mib_per_cycle": _quantiles([record["dirty_bytes"] / (1 << 20) for record in records]),
-        "sent_mib_per_cycle": _quantiles([record["sent_bytes"] / (1 << 20) for record in records]),
+        "cycle_seconds": quantiles([record["total_seconds"] for record in records]),
+        "transfer_seconds": quantiles([record["transfer_seconds"] for record in records]),
+        "dirty_mib_per_cycle": quantiles([record["dirty_bytes"] / (1 << 20) for record in records]),
+        "sent_mib_per_cycle": quantiles([record["sent_bytes"] / (1 << 20) for record in records]),
         "full_cycles": sum(bool(record["full"]) for record in records),
     }
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
+def quantiles(values: Sequence[float]) -> dict[str, float]:
     """Median, 95 of 100, and the highest."""
     if not values:
         return {}
@@ -184,7 +184,7 @@ def _workload(order: Order) -> Workload:
 @contextmanager
 def _estate(order: Order) -> Iterator[Path]:
     """The shop's estate with these machines as its items."""
-    page: dict[str, Any] = _page()
+    page = shop_page()
     pair, size = page["pairs"][0], page["servers"][1]["clouds"][0]["sizes"][0]["name"]
     page["policies"] = [{"name": pair["policy"], "copy_frequency_seconds": order.interval_seconds}]
     page["protected_items"] = [
@@ -198,14 +198,15 @@ def _estate(order: Order) -> Iterator[Path]:
         yield file
 
 
-def _page() -> dict[str, Any]:
+def shop_page() -> dict[str, Any]:
+    """The shop's estate as plain values."""
     found = yaml.read(data.path(*ESTATE)).value
     if not isinstance(found, dict):
         raise Failed("reading the shop's estate", "it is no mapping")
     return dict(found)
 
 
-def _verb(lab: Lab, estate: Path, *arguments: str) -> dict[str, Any]:
+def verb(lab: Lab, estate: Path, *arguments: str) -> dict[str, Any]:
     """Run a verb in the lab's controller; its document."""
     argv = [sys.executable, "-m", "drill", *arguments, "--json"]
     env = environment(lab.name, "controller") | {"DRILL_ESTATE": str(estate)}
@@ -222,10 +223,11 @@ def _verb(lab: Lab, estate: Path, *arguments: str) -> dict[str, Any]:
 
 
 def _status(lab: Lab, estate: Path) -> dict[str, Any]:
-    return {one["domain"]: one for one in _verb(lab, estate, "status")["items"]}
+    return {one["domain"]: one for one in verb(lab, estate, "status")["items"]}
 
 
-def _booted(hypervisor: LibvirtHypervisor, name: str) -> None:
+def booted(hypervisor: LibvirtHypervisor, name: str) -> None:
+    """Return when a guest's agent answers."""
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
         try:

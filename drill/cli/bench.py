@@ -39,6 +39,20 @@ def bench_cycles(out: Output, machines: int, seconds: int, interval: str, kib_pe
         raise Failed("drill bench cycles", f"{found['missed']} cycles missed, {found['late']} late: {found['errors']}")
 
 
+@command.command("groups")
+@click.option("--machines", type=click.IntRange(2, 16), default=16, show_default=True, help="The largest group.")
+@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Instants of each group.")
+@spoken
+def bench_groups(out: Output, machines: int, rounds: int) -> None:
+    """Take instants of consistency groups of 2, 8 and 16 guests, and see how long the guests stand still."""
+    from drill.bench import groups
+
+    sizes = sorted({size for size in (2, 8) if size < machines} | {machines})
+    found = groups.run(groups.Order(sizes=sizes, rounds=rounds), out.progress)
+    lines = [f"{row['items']:2} guests paused for {row['paused_seconds']} s" for row in found["rows"]]
+    out.result(found, *lines)
+
+
 @command.command("stream")
 @click.option("--mib", type=click.IntRange(1), default=2048, show_default=True, help="Size of the log.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each kind.")

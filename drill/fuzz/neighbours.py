@@ -121,6 +121,10 @@ class _Line:
         """Page digests of chunks."""
         return self._neighbour.store.head_digests(item, epoch, sequence, disk).leaves(chunks)
 
+    def rotten(self, item: str, epoch: str, sequence: int, disk: str) -> tuple[tuple[int, int], ...]:
+        """Pages of a disk of the head that rotted."""
+        return self._neighbour.store.head_digests(item, epoch, sequence, disk).rotten
+
     @contextmanager
     def send(self, header: LogHeader) -> Iterator[_Stream]:
         """Offer a log."""

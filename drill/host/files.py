@@ -160,21 +160,32 @@ class LocalFiles:
             os.close(file)
 
     def _write_past_cache(self, path: str, offset: int, view: memoryview) -> None:
-        """Write whole blocks straight to the disk, from memory that is aligned as that demands."""
-        bounce = getattr(self._bounce, "memory", None)
-        if bounce is None:
-            bounce = self._bounce.memory = mmap.mmap(-1, _BOUNCE_BYTES)
-        with self._opened(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as file, memoryview(bounce) as aligned:
+        """Write whole blocks straight to the disk, from memory that is aligned as that demands, copied where not."""
+        is_aligned = _is_aligned(view)
+        with self._opened(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as file:
             while view:
-                count = min(len(view), _BOUNCE_BYTES)
-                aligned[:count] = view[:count]
-                done = os.pwrite(file, aligned[:count], offset)
+                done = os.pwrite(file, view if is_aligned else self._aligned(view), offset)
                 done -= done % _BLOCK_BYTES
                 if not done:
                     raise OSError(errno.EIO, "a direct write made no progress", path)
                 offset, view = offset + done, view[done:]
 
+    def _aligned(self, view: memoryview) -> memoryview:
+        """The beginning of `view` at a page boundary, in memory of this thread's own."""
+        bounce = getattr(self._bounce, "memory", None)
+        if bounce is None:
+            bounce = self._bounce.memory = mmap.mmap(-1, _BOUNCE_BYTES)
+        count = min(len(view), _BOUNCE_BYTES)
+        aligned = memoryview(bounce)[:count]
+        aligned[:] = view[:count]
+        return aligned
+
     def _write_zeros(self, path: str, offset: int, length: int) -> None:
         block = bytes(1 << 20)
         for start in range(offset, offset + length, len(block)):
             self.write(path, start, block[: offset + length - start])
+
+
+def _is_aligned(view: memoryview) -> bool:
+    """Whether memory begins at a block boundary; of memory that may not be written it is not known."""
+    return not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % _BLOCK_BYTES == 0

@@ -30,6 +30,7 @@ import time
 from enum import IntEnum
 
 from drill.errors import BadInput
+from drill.transport.buffers import Buffers
 from drill.transport.streams import PlainStream, Stream
 
 PROTOCOL = 1
@@ -84,6 +85,7 @@ class Wire:
         self._stream: Stream = PlainStream(connection) if isinstance(connection, socket.socket) else connection
         self._lock = threading.Lock()
         self._seconds = SILENCE_SECONDS
+        self._buffers = Buffers(CAPS[Kind.DATA])
 
     def send(self, kind: Kind, *parts: bytes | memoryview) -> None:
         """Send one frame whose payload is `parts`, one after another."""
@@ -141,7 +143,7 @@ class Wire:
         self._stream.close()
 
     def _take(self, length: int, until: float | None) -> memoryview:
-        view = memoryview(bytearray(length))
+        view = self._buffers.take(length) if length <= CAPS[Kind.DATA] else memoryview(bytearray(length))
         done = 0
         while done < length:
             if until is not None:

@@ -79,26 +79,21 @@ class PairSecurity:
         if role is not Role.RECEIVER:
             raise Refused(f"a {role.value} is not asked by pair key", "", "only logs are sent to port 8083")
         keys = self._watched.now.between(self._own, name, time.time_ns() // 1000)
-        connection.settimeout(secure.HANDSHAKE_SECONDS)
-        wrapped = _client_context().wrap_socket(connection, server_hostname=None)
-        with secure.closed_on_error(wrapped):
-            pin = fingerprint(secure.shown(wrapped))
-            offered = tuple(key for key in keys if key.fingerprint == pin)
-            if not offered:
-                raise Untrusted(address, "shows another certificate than the pair key names", ANEW)
-            binding = _binding(wrapped)
-            stream = TlsStream(wrapped)
-            key = _prove(Wire(stream), offered, binding, address)
+        stream = TlsStream(connection, _client_context(), server=False)
+        pin = fingerprint(stream.handshake(secure.HANDSHAKE_SECONDS))
+        offered = tuple(key for key in keys if key.fingerprint == pin)
+        if not offered:
+            raise Untrusted(address, "shows another certificate than the pair key names", ANEW)
+        key = _prove(Wire(stream), offered, _binding(stream), address)
         return stream, Guest(key.receiver, lambda: self._check(key))
 
     def server(self, connection: socket.socket) -> tuple[Stream, Meeting]:
         """Take a client in; who it is, is for the meeting to find out."""
         address = str(connection.getpeername()[0])
         own, context = self._certificate()
-        wrapped = secure.accepted(connection, context)
-        with secure.closed_on_error(wrapped):
-            binding = _binding(wrapped)
-            return TlsStream(wrapped), lambda wire: self._meet(wire, binding, own, address)
+        stream, _ = secure.accepted(connection, context)
+        binding = _binding(stream)
+        return stream, lambda wire: self._meet(wire, binding, own, address)
 
     def _meet(self, wire: Wire, binding: bytes, own: bytes, address: str) -> Guest:
         """Prove a key that the client has too, and let it do the same."""
@@ -213,9 +208,9 @@ def _opening(said: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     return nonce, tuple(rest[start : start + ID_BYTES] for start in range(0, len(rest), ID_BYTES))
 
 
-def _binding(connection: ssl.SSLSocket) -> bytes:
+def _binding(stream: TlsStream) -> bytes:
     """The client's Finished, which both ends have and which is that of this connection alone."""
-    found = connection.get_channel_binding("tls-unique")
+    found = stream.binding()
     if not found:
         raise Untrusted("the connection", "has no binding of TLS")
     return found

@@ -14,8 +14,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -111,30 +111,28 @@ class Security:
         """Greet an agent.  Untrusted unless it has that role, and that name (any, where it is empty)."""
         trust = self.watched.now
         trust.own.check(Usage.CLIENT, time.time_ns() // 1000, trust.revoked)
-        connection.settimeout(HANDSHAKE_SECONDS)
+        stream = TlsStream(connection, self._context(server=False), server=False)
         try:
-            wrapped = self._context(server=False).wrap_socket(connection, server_hostname=None)
+            der = stream.handshake(HANDSHAKE_SECONDS)
         except ssl.SSLCertVerificationError as error:
             raise Untrusted(
                 f"the certificate at {address}", f"is not accepted: {error.verify_message}", RENEW
             ) from error
-        with closed_on_error(wrapped):
-            guest = self.meet(shown(wrapped), Usage.SERVER)
-            found = guest.identity
-            if found is None or found.role is not role or name not in ("", found.name):
-                expected = f"{role.value}/{name}" if name else f"a {role.value}"
-                raise Untrusted(address, f"is {found}, not {expected}", "check the address, or the estate's names")
-        return TlsStream(wrapped), guest
+        guest = self.meet(_must_show(der), Usage.SERVER)
+        found = guest.identity
+        if found is None or found.role is not role or name not in ("", found.name):
+            expected = f"{role.value}/{name}" if name else f"a {role.value}"
+            raise Untrusted(address, f"is {found}, not {expected}", "check the address, or the estate's names")
+        return stream, guest
 
     def server(self, connection: socket.socket) -> tuple[Stream, Meeting]:
         """Take a client in; OSError when the chain or key of its certificate is not right.
 
         Takes ten seconds at most.  Whether the certificate will do is for the meeting to say.
         """
-        wrapped = accepted(connection, self._context(server=True))
-        with closed_on_error(wrapped):
-            der = shown(wrapped)
-            return TlsStream(wrapped), lambda _: self.meet(der, Usage.CLIENT)
+        stream, der = accepted(connection, self._context(server=True))
+        _must_show(der)
+        return stream, lambda _: self.meet(der, Usage.CLIENT)
 
     def meet(self, der: bytes, usage: Usage) -> Guest:
         """Whose certificate it is; Untrusted unless it is good for `usage` now."""
@@ -173,43 +171,32 @@ def last_words(connection: socket.socket) -> None:
     """End our side and read what the peer still says, a little and not for long, so that it reads ours."""
     until = time.monotonic() + _LAST_WORDS_SECONDS
     with suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_WR)
+        connection.shutdown(socket.SHUT_WR)
         for _ in range(64):
             left = until - time.monotonic()
             if left <= 0:
                 return
-            socket.socket.settimeout(connection, left)
-            if not socket.socket.recv(connection, 1 << 14):
+            connection.settimeout(left)
+            if not connection.recv(1 << 14):
                 return
 
 
-def accepted(connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """A client's connection under TLS, within ten seconds; OSError when there is no agreement."""
-    connection.settimeout(HANDSHAKE_SECONDS)
-    wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    with closed_on_error(wrapped):
-        try:
-            wrapped.do_handshake()
-        except OSError:
-            last_words(wrapped)
-            raise
-    return wrapped
+def accepted(connection: socket.socket, context: ssl.SSLContext) -> tuple[TlsStream, bytes]:
+    """A client's connection under TLS and the certificate that it showed, if any; OSError without agreement.
 
-
-@contextmanager
-def closed_on_error(connection: ssl.SSLSocket) -> Iterator[None]:
-    """The descriptor is the TLS socket's now, and nobody else's to give back."""
+    Takes ten seconds at most.
+    """
+    stream = TlsStream(connection, context, server=True)
     try:
-        yield
-    except BaseException:
-        connection.close()
+        return stream, stream.handshake(HANDSHAKE_SECONDS)
+    except OSError:
+        last_words(connection)
         raise
 
 
-def shown(connection: ssl.SSLSocket) -> bytes:
+def _must_show(der: bytes) -> bytes:
     """The peer's certificate; Untrusted where it has none."""
-    der = connection.getpeercert(binary_form=True)
-    if der is None:
+    if not der:
         raise Untrusted("the peer", "showed no certificate", "name its folder with --identity")
     return der
 

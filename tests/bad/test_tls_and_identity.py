@@ -155,17 +155,17 @@ def as_client(site: Site, recipe: dict[str, Any], folder: Path) -> None:
     context = client_context(site.vault, recipe, folder)
     holder = identity(recipe.get("holder", "source/s"))
     with dial.dial("127.0.0.1", site.port, "the agent") as raw:
+        stream = TlsStream(raw, context, server=False)
         try:
-            wrapped = context.wrap_socket(raw)
+            stream.handshake(10)
         except OSError as error:
             raise secure.told(error, holder) or Unreachable("the agent", "loopback", str(error)) from error
-        with wrapped:
-            wire = Wire(TlsStream(wrapped))
-            wire.set_timeout(5)
-            try:
-                ask(wire, recipe)
-            except OSError as error:
-                raise secure.told(error, holder) or Unreachable("the agent", "loopback", f"closed: {error}") from error
+        wire = Wire(stream)
+        wire.set_timeout(5)
+        try:
+            ask(wire, recipe)
+        except OSError as error:
+            raise secure.told(error, holder) or Unreachable("the agent", "loopback", f"closed: {error}") from error
 
 
 def ask(wire: Wire, recipe: dict[str, Any]) -> None:
@@ -228,12 +228,13 @@ def as_server(site: Site, recipe: dict[str, Any], folder: Path) -> None:
             if context is None:
                 raw.sendall(b"220 ready\r\n")
                 return
-            with context.wrap_socket(raw, server_side=True) as wrapped:
-                wire = Wire(TlsStream(wrapped))
-                wire.receive()
-                wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(1, "receiver")))
-                wire.receive()
-                wire.send(Kind.REPLY, b"null")
+            stream = TlsStream(raw, context, server=True)
+            stream.handshake(10)
+            wire = Wire(stream)
+            wire.receive()
+            wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(1, "receiver")))
+            wire.receive()
+            wire.send(Kind.REPLY, b"null")
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -313,18 +314,18 @@ def prove(site: Site, key: PairKey, recipe: dict[str, Any]) -> bytes:
     context = paired._client_context()
     limit(context, recipe)
     with dial.dial("127.0.0.1", site.paired, "the agent") as raw:
+        stream = TlsStream(raw, context, server=False)
         try:
-            wrapped = context.wrap_socket(raw)
+            stream.handshake(10)
         except OSError as error:
             raise secure.told(error, key.source) or Unreachable("the agent", "loopback", str(error)) from error
-        with wrapped:
-            wire = Wire(TlsStream(wrapped))
-            wire.set_timeout(5)
-            try:
-                proof = said_as_proof(site, wire, paired._binding(wrapped), key, recipe)
-                ask(wire, recipe)
-            except OSError as error:
-                raise Unreachable("the agent", "loopback", f"closed: {error}") from error
+        wire = Wire(stream)
+        wire.set_timeout(5)
+        try:
+            proof = said_as_proof(site, wire, paired._binding(stream), key, recipe)
+            ask(wire, recipe)
+        except OSError as error:
+            raise Unreachable("the agent", "loopback", f"closed: {error}") from error
     return proof
 
 
@@ -371,15 +372,16 @@ def as_paired_server(site: Site, recipe: dict[str, Any], folder: Path) -> None:
             if context is None:
                 raw.sendall(b"220 ready\r\n")
                 return
-            with context.wrap_socket(raw, server_side=True) as wrapped:
-                wire = Wire(TlsStream(wrapped))
-                heard = bytes(wire.receive()[1])
-                wire.send(Kind[recipe.get("kind", "PROOF")], *said_back(key, heard, paired._binding(wrapped), recipe))
-                wire.receive()
-                wire.receive()
-                wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(1, "receiver")))
-                wire.receive()
-                wire.send(Kind.REPLY, b"null")
+            stream = TlsStream(raw, context, server=True)
+            stream.handshake(10)
+            wire = Wire(stream)
+            heard = bytes(wire.receive()[1])
+            wire.send(Kind[recipe.get("kind", "PROOF")], *said_back(key, heard, paired._binding(stream), recipe))
+            wire.receive()
+            wire.receive()
+            wire.send(Kind.HELLO, plainjson.encode(Hello, Hello(1, "receiver")))
+            wire.receive()
+            wire.send(Kind.REPLY, b"null")
 
     thread = threading.Thread(target=answer)
     thread.start()

@@ -298,10 +298,11 @@ def test_a_log_goes_on_while_the_key_is_changed(pair: Paired) -> None:
             if number == 20:
                 pair.key()
                 until(lambda: took_up(pair, 1))
+                until(lambda: has_keys(sender, 2))  # what is sent from here on goes under the new one
             if number == 40:
                 pair.key(alone=True)
                 until(lambda: took_up(pair, 2))
-                until(lambda: renewed(sender))
+                until(lambda: has_keys(sender, 1))
             stream.write(number.to_bytes(1, "big") * (1 << 20))
         assert stream.seal() == POINT
     assert pair.of.role.taken == [b"".join(number.to_bytes(1, "big") * (1 << 20) for number in range(64))]
@@ -312,10 +313,10 @@ def took_up(pair: Paired, times: int) -> None:
     assert pair.keys.serial >= times
 
 
-def renewed(sender: ReceiverClient) -> None:
+def has_keys(sender: ReceiverClient, count: int) -> None:
     security = sender._client._security
     assert isinstance(security, PairSecurity)
-    assert len(security._watched.now.keys) == 1
+    assert len(security._watched.now.keys) == count
 
 
 def test_a_key_that_is_taken_back_in_the_middle_of_a_log_ends_it(pair: Paired) -> None:
@@ -376,17 +377,19 @@ def relayed(pair: Paired, folder: Path) -> int:
     def serve() -> None:
         with listener, suppress(OSError, DrillError):
             raw, _ = listener.accept()
-            with context.wrap_socket(raw, server_side=True) as near:
-                far = paired._client_context().wrap_socket(socket.create_connection(("127.0.0.1", pair.port)))
-                with far:
-                    one, other = Wire(TlsStream(near)), Wire(TlsStream(far))
-                    other.send(*one.receive())
-                    one.send(*other.receive())
-                    other.send(*one.receive())  # the proof of the source
-                    other.send(*one.receive())  # its greeting
-                    one.send(*other.receive())
-                    other.send(*one.receive())
-                    one.send(*other.receive())
+            with raw, socket.create_connection(("127.0.0.1", pair.port)) as beyond:
+                near = TlsStream(raw, context, server=True)
+                far = TlsStream(beyond, paired._client_context(), server=False)
+                near.handshake(10)
+                far.handshake(10)
+                one, other = Wire(near), Wire(far)
+                other.send(*one.receive())
+                one.send(*other.receive())
+                other.send(*one.receive())  # the proof of the source
+                other.send(*one.receive())  # its greeting
+                one.send(*other.receive())
+                other.send(*one.receive())
+                one.send(*other.receive())
 
     threading.Thread(target=serve, daemon=True).start()
     return int(listener.getsockname()[1])
@@ -415,8 +418,10 @@ def test_whoever_has_the_certificate_but_not_the_key_learns_nothing(pair: Paired
     def serve() -> None:
         with listener, suppress(OSError):
             raw, _ = listener.accept()
-            with context.wrap_socket(raw, server_side=True) as connection:
-                wire = Wire(TlsStream(connection))
+            with raw:
+                stream = TlsStream(raw, context, server=True)
+                stream.handshake(10)
+                wire = Wire(stream)
                 heard.append(bytes(wire.receive()[1]))
                 wire.send(Kind.PROOF, heard[0][32:48], bytes(64))
                 heard.append(bytes(wire.receive()[1]))

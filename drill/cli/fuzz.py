@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -91,7 +92,7 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path, tier: str) -
     "--states", type=click.IntRange(min=1), default=100_000, show_default=True, help="Stop after so many states."
 )
 @click.option("--seconds", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Stop after so long.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the work.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Processes that share the work.  [default: one per core]")
 @click.option(
     "--traces",
     type=click.Path(file_okay=False, path_type=Path),
@@ -100,7 +101,7 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path, tier: str) -
     help="Where to keep what went wrong.",
 )
 @spoken
-def fuzz_crash(out: Output, states: int, seconds: float, jobs: int, traces: Path) -> None:
+def fuzz_crash(out: Output, states: int, seconds: float, jobs: int | None, traces: Path) -> None:
     """Crash fixed scripts at every operation, and recover from every state that is left.
 
     States count once however often they come; each is recovered from, checked, and replicated on from.
@@ -108,7 +109,8 @@ def fuzz_crash(out: Output, states: int, seconds: float, jobs: int, traces: Path
     from drill.fuzz import crash_jobs, trace
 
     begun = time.monotonic()
-    count = crash_jobs.run(states, seconds, jobs, out.progress)
+    shared = jobs or len(os.sched_getaffinity(0))
+    count = crash_jobs.run(states, seconds, shared, out.progress)
     bad: list[dict[str, object]] = []
     for name, found in count.bad:
         path = traces / f"crash-{len(bad)}.json"
@@ -120,6 +122,8 @@ def fuzz_crash(out: Output, states: int, seconds: float, jobs: int, traces: Path
             "scripts": len(count.scripts),
             "crashes": count.crashes,
             "states": count.states,
+            "checked_from_the_beginning": count.checked,
+            "jobs": shared,
             "seconds": round(time.monotonic() - begun, 1),
             "bad": len(bad),
             "falls": bad,
@@ -160,12 +164,14 @@ def fuzz_planted(out: Output, own: Path | None, seed: int, engine: str, seconds:
         finding = planted.hunt(patch, seed + campaign - 1, each, engine=engine, campaign=campaign)
         found.append(finding)
         out.progress(_line(finding))
-    missed = sorted({one.name for one in found if not one.invariant})
+    names = {path.stem for path in patches}
+    missed = sorted({one.name for one in found if not one.is_found})
     out.result(
         {
             "planted": len(patches),
             "found": len(patches) - len(missed),
             "missed": missed,
+            "found_of_the_catalogue": sum(name in planted.CATALOGUE for name in names - set(missed)),
             "engine": engine,
             "campaigns": campaigns,
             "worst_seconds": max((one.seconds for one in found), default=0.0),
@@ -211,4 +217,4 @@ def _missing(tally: Tally) -> list[str]:
 
 def _line(found: Finding) -> str:
     judged = f"{found.invariant:10} after {found.seconds:5.1f} s, {found.walks} walks: {found.detail}"
-    return f"{found.name:28} {judged if found.invariant else 'NOT FOUND'}"
+    return f"{found.name:28} {judged if found.is_found else f'NOT FOUND {found.detail}'}"

@@ -7,15 +7,19 @@ States that were seen already are not gone on from; from every new one both side
 and the replica must become exact (L1).
 
 What a power failure may leave is looked at on copies of the files, which cost a hundredth of a walk; only results that
-are new are walked to.  A start touches its own side alone, so one walk looks at every operation of it: what a crash
+are new are gone on from.  A start touches its own side alone, so one walk looks at every operation of it: what a crash
 before an operation leaves is what lies there.  Only a write is walked to by itself, for a crash leaves a part of it.
+
+Nothing is walked twice: a script is walked to its last step once, and to a crash once, and gone on from in copies
+(drill/fuzz/snapshot.py).  Whatever is bad, and one state in CHECKED_EVERY, is walked to from the beginning as well and
+must end the same way there.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
@@ -23,10 +27,14 @@ from typing import Final, TypeAlias
 
 from drill.fuzz.faults import SIDES
 from drill.fuzz.perform import Walk
+from drill.fuzz.scene import nobody_asks
+from drill.fuzz.scripts import DISKS, SCRIPTS
+from drill.fuzz.snapshot import Snapshot
 from drill.fuzz.steps import Step, Value
 from drill.fuzz.trace import Trace
-from drill.fuzz.walk import PROGRESS_SECONDS, Route, walk
-from drill.fuzz.world import DiskPlan, World
+from drill.fuzz.walk import PROGRESS_SECONDS, Fall, Route, ended, walk
+from drill.fuzz.world import World
+from drill.sim.files import SimFiles
 
 LOOKS: Final = 12
 """So many results of a power failure are looked at at one operation before the next one's turn; """
@@ -43,76 +51,24 @@ TURN: Final = 16
 DULL: Final = 3
 """An operation that gave nothing new so many times in a row is left alone."""
 
+CHECKED_EVERY: Final = 100
+
 ENDLESS: Final = 10_000
 ENDLESS_STATES: Final = 1 << 40
-
-_DISKS: Final = (
-    DiskPlan("vda", 48 * 4096, granule=4096, cluster=4096),
-    DiskPlan("vdb", 16 * 4096 + 512, granule=65536, cluster=65536),
-)
-_WRITE: Final = Step("write", {"disk": 0, "at": 0.0, "sectors": 65, "fill": 7})
-_OTHER: Final = Step("pages", {"disk": 1, "at": 1.0, "sectors": 64, "fill": 100})
-_ZERO: Final = Step("zero", {"disk": 0, "at": 0.0, "sectors": 16})
-_CYCLE: Final = Step("cycle", {})
-
-
-def _with(*fault: str | int) -> Step:
-    return Step("cycle", {"faults": [list(fault)], "salt": 1})
-
-
-SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
-    "first copy": (_WRITE, _OTHER, _CYCLE),
-    "increment": (_OTHER, _CYCLE, _WRITE, _CYCLE),
-    "nothing changed": (_WRITE, _CYCLE, _CYCLE, _CYCLE),
-    "zeros": (_WRITE, _CYCLE, _ZERO, _OTHER, _CYCLE),
-    "acknowledgement lost before": (_WRITE, _CYCLE, _OTHER, _with("lose answer", 1), _WRITE, _CYCLE),
-    "no room before": (
-        *(_WRITE, _CYCLE, _OTHER, _with("receiver space", 4), _WRITE, _with("receiver space", 5)),
-        *(_OTHER, _with("receiver space", 6), _WRITE, _with("receiver space", 7), _OTHER, _CYCLE),
-    ),
-    "no room for the data before": (_WRITE, _CYCLE, _OTHER, _with("receiver space", 18), _WRITE, _CYCLE),
-    "reading failed before": (_CYCLE, _WRITE, _with("nbd", 0), _OTHER, _CYCLE),
-    "bitmap lost on one disk": (_WRITE, _CYCLE, Step("bitmap", {"disk": 1, "in use": False}), _OTHER, _CYCLE),
-    "QEMU killed": (_WRITE, _CYCLE, Step("qemu", {"how": "kill", "back": True}), _OTHER, _CYCLE),
-    "disk grown": (_WRITE, _CYCLE, Step("grow", {"disk": 0, "sectors": 8}), _CYCLE),
-    "disk added": (_WRITE, _CYCLE, Step("plug", {"disk": 0, "sectors": 65}), _OTHER, _CYCLE),
-    "receiver put back": (
-        _WRITE,
-        _CYCLE,
-        Step("keep", {"side": "receiver"}),
-        _OTHER,
-        _CYCLE,
-        Step("put back", {"side": "receiver"}),
-        _CYCLE,
-    ),
-    "edited while off": (
-        *(_WRITE, _CYCLE, Step("offline", {"disk": 0, "at": 0.3, "revert": False, "which": 0})),
-        *(_OTHER, _CYCLE),
-    ),
-    "receiver put back, digests committed": (
-        *(_WRITE, _CYCLE, Step("keep", {"side": "receiver"}), _OTHER, _CYCLE, _WRITE, _CYCLE),
-        *(Step("put back", {"side": "receiver"}), _ZERO, _CYCLE),
-    ),
-    "resync of everything": (_WRITE, _CYCLE, _OTHER, Step("resync", {}), _CYCLE),
-    "third point": (_WRITE, _CYCLE, _OTHER, _CYCLE, _ZERO, _WRITE, _CYCLE),
-    "end of replication": (_WRITE, _CYCLE, _OTHER, _CYCLE, Step("end", {"again": True})),
-    "cycle of a group": (_WRITE, _CYCLE, _OTHER, Step("group", {"neighbours": 1})),
-    "protected again": (_WRITE, _CYCLE, Step("end", {"again": True}), _OTHER, _CYCLE),
-}
-"""What happens before the step under test, which is the last one."""
-
 
 _Tried: TypeAlias = "tuple[str, Trace | None]"
 
 
 @dataclass(slots=True)
 class Count:
-    """What was tried: `crashes` walked to, and the states they left, distinct by what is durable.
+    """What was tried: `crashes` gone on from, and the states they left, distinct by what is durable.
 
-    `seen` has those that are yet to be walked to as well; the first `crashes` of `order` were.
+    `seen` has those that are yet to be gone on from as well; the first `crashes` of `order` were.  `restarted` has
+    states of which the start was crashed at every operation, `checked` counts those walked to from the beginning too.
     """
 
     crashes: int = 0
+    checked: int = 0
     scripts: set[str] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     order: list[int] = field(default_factory=list)
@@ -136,7 +92,6 @@ class Position:
     fault: str
     at: int
     start: int | None
-    before: int = 0
     looked: int = 0
     looks: int = LOOKS
     gain: float = 0.0
@@ -147,17 +102,29 @@ class Position:
         """Who crashes."""
         return self.fault.partition(" ")[0]
 
-    def route(self, loss: int) -> Route:
-        """The script with the crash, of which the last one loses what `loss` says."""
-        *steps, last = SCRIPTS[self.script]
+    def steps(self, loss: int) -> tuple[Step, ...]:
+        """The step under test with the crash, and the start with its crash; the last one loses what `loss` says."""
+        last, first = SCRIPTS[self.script][-1], loss if self.start is None else 0
         faults: Value = [[self.fault, self.at]]
-        first = loss if self.start is None else self.before
-        steps.append(Step(last.kind, {**last.args, "faults": faults, "salt": self.at, "loss": first}))
-        if self.start is not None:
-            again: Value = [[self.fault, self.start]]
-            args = {"side": self.side, "faults": again, "salt": self.start, "loss": loss}
-            steps.append(Step("restart", args))
-        return Route(_DISKS, tuple(steps))
+        crash = Step(last.kind, {**last.args, "faults": faults, "salt": self.at, "loss": first})
+        if self.start is None:
+            return (crash,)
+        again: Value = [[self.fault, self.start]]
+        return crash, Step("restart", {"side": self.side, "faults": again, "salt": self.start, "loss": loss})
+
+    def route(self, loss: int) -> Route:
+        """All of it, from the beginning."""
+        return Route(DISKS, (*SCRIPTS[self.script][:-1], *self.steps(loss)))
+
+
+@dataclass(slots=True)
+class Struck:
+    """A crash that came: the walk just after it, the state that every loss leaves, and the files before the power
+    failed (None for a killed process)."""
+
+    walker: Walk
+    states: list[tuple[int, int]]
+    before: SimFiles | None
 
 
 def every(count: Count, most: int, progress: Callable[[str], None], *, share: slice = slice(None)) -> Iterator[_Tried]:
@@ -178,55 +145,71 @@ def every(count: Count, most: int, progress: Callable[[str], None], *, share: sl
 
 def succeeds(name: str) -> bool:
     """Whether a script, with no crash in it, ends well."""
-    fall, _ = walk(Route(_DISKS, SCRIPTS[name]), Counter(), Counter())
+    fall, _ = walk(Route(DISKS, SCRIPTS[name]), Counter(), Counter())
     return fall is None
 
 
 def _everything(count: Count, names: tuple[str, ...]) -> Iterator[_Tried]:
     positions: list[Position] = []
+    begun: dict[str, Snapshot] = {}
     for name in names:
         count.scripts.add(name)
-        route = Route(_DISKS, SCRIPTS[name])
+        route = Route(DISKS, SCRIPTS[name])
         fall, _ = walk(route, Counter(), Counter())
         if fall is not None:  # no crash of it would be walked to
             yield name, Trace(0, 0, route, fall)
+            continue
+        begun[name] = walked_to_last(name)
         for side, kind in product(SIDES, ("crash", "power")):
-            yield from _explored(name, f"{side} {kind}", count, positions)
+            yield from _explored(begun[name], name, f"{side} {kind}", count, positions)
     while positions:
         positions.sort(key=lambda position: -position.gain)
         for position in positions[: 1 + len(positions) // TURN]:
-            _, losses = _look(position, count, position.looks)
-            yield from _walked(position, losses, count)
+            struck, losses = _look(position, count, position.looks, begun[position.script])
+            yield from _recovered(position, losses, count, struck)
             position.dull = 0 if losses else position.dull + 1
             position.looks = min(2 * position.looks, LOOKS_MAX) if position.gain >= 0.5 else LOOKS
         positions = [position for position in positions if position.dull < DULL]
 
 
-def _explored(name: str, fault: str, count: Count, positions: list[Position]) -> Iterator[_Tried]:
+def walked_to_last(name: str) -> Snapshot:
+    """A script just before its last step."""
+    walker = Walk(DISKS, Counter(), Counter())
+    for step in SCRIPTS[name][:-1]:
+        walker.step(step)
+    return Snapshot(walker)
+
+
+def _explored(begun: Snapshot, name: str, fault: str, count: Count, positions: list[Position]) -> Iterator[_Tried]:
     """A crash at every operation of the last step, and at every one of the start after it.
 
     Those where a power failure may leave one thing or another go into `positions`.
     """
     for at in range(ENDLESS):
         position = Position(name, fault, at, None)
-        state, losses = _look(position, count, FIRST_LOOKS[False])
-        if state is None:
+        struck, losses = _look(position, count, FIRST_LOOKS[False], begun)
+        if struck is None:
             return
         positions += [position] if fault.endswith("power") else []
-        yield from _walked(position, losses, count)
-        if (state, fault) in count.restarted:
-            continue  # its start was crashed at every operation already
-        count.restarted.add((state, fault))
-        found, writes = started(Position(name, fault, at, ENDLESS), count)
+        known = (struck.states[0][0], fault) in count.restarted  # its start was crashed at every operation already
+        crashed = None if known else Snapshot(struck.walker)
+        yield from _recovered(position, losses, count, struck)
+        if crashed is None:
+            continue
+        count.restarted.add((struck.states[0][0], fault))
+        found, writes = started(crashed, Position(name, fault, at, ENDLESS), count)
         for again, losses in found:
-            yield from _walked(again, losses, count)
+            if losses:
+                yield from _recovered(again, losses, count, strike(again, range(losses[0], losses[0] + 1), crashed, -1))
         for again in writes:
-            _, losses = _look(again, count, FIRST_LOOKS[True])
-            yield from _walked(again, losses, count)
+            struck, losses = _look(again, count, FIRST_LOOKS[True], crashed, -1)
+            yield from _recovered(again, losses, count, struck)
         positions += [*(again for again, _ in found), *writes] if fault.endswith("power") else []
 
 
-def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[int]]], list[Position]]:
+def started(
+    crashed: Snapshot, start: Position, count: Count
+) -> tuple[list[tuple[Position, list[int]]], list[Position]]:
     """One walk through the start that follows a crash.
 
     Gives the operations before which something had changed, each with the losses that leave a new state; and the
@@ -234,8 +217,7 @@ def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[in
     """
     found: list[tuple[Position, list[int]]] = []
     writes: list[Position] = []
-    route = start.route(0)
-    walker = Walk(route.disks, Counter(), Counter())
+    walker = crashed.walk()
     scene, side, power = walker.scene, start.side, start.fault.endswith("power")
     world, files, marks = scene.world, scene.world.files[start.side], [0, -1]
 
@@ -251,10 +233,7 @@ def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[in
             found.append((position, losses))
 
     try:
-        *before, last = route.steps
-        for step in before:
-            walker.step(step)
-        scene.begin(last.args)
+        scene.begin(start.steps(0)[-1].args)
         world.start(side)
         world.processes[side].watch(look)
         scene.first_look(side)
@@ -265,7 +244,7 @@ def started(start: Position, count: Count) -> tuple[list[tuple[Position, list[in
     return found, writes
 
 
-def _fresh(count: Count, leavings: Iterator[tuple[int, int]]) -> list[int]:
+def _fresh(count: Count, leavings: Iterable[tuple[int, int]]) -> list[int]:
     """The losses that leave a state that was not seen; now it is."""
     found: list[int] = []
     for state, loss in leavings:
@@ -287,46 +266,70 @@ def _leavings(world: World, side: str, losses: range, *, power: bool) -> Iterato
         yield world.fingerprint(side, files), loss
 
 
-def _walked(position: Position, losses: list[int], count: Count) -> Iterator[_Tried]:
-    """Walk to the states that these losses leave, and on from them."""
-    for loss in losses:
-        count.crashes += 1
-        route = position.route(loss)
-        fall, _ = walk(route, Counter(), Counter())
-        yield position.script, Trace(loss, position.at, route, fall) if fall else None
-
-
-def _look(position: Position, count: Count, looks: int) -> tuple[int | None, list[int]]:
-    """The state that a crash at this operation left, None where it never came; the losses that leave a new one."""
+def _look(
+    position: Position, count: Count, looks: int, origin: Snapshot, first: int = 0
+) -> tuple[Struck | None, list[int]]:
+    """The crash at this operation, None where it never came; the losses that leave a new state."""
     losses = range(position.looked, position.looked + looks)
     position.looked += looks
-    states = struck(position, losses)
-    found = _fresh(count, iter(states))
+    struck = strike(position, losses, origin, first)
+    found = _fresh(count, struck.states) if struck else []
     position.gain = len(found) / looks
-    return states[0][0] if states else None, found
+    return struck, found
 
 
-def struck(position: Position, losses: range) -> list[tuple[int, int]]:
-    """Walk to the crash; the state that every loss leaves, none when the crash never came."""
-    noted: Counter[str] = Counter()
-    route = position.route(losses[0])
-    walker = Walk(route.disks, noted, Counter())
-    world, states = walker.scene.world, list[tuple[int, int]]()
+def strike(position: Position, losses: range, origin: Snapshot, first: int = 0) -> Struck | None:
+    """Walk from `origin` to the crash, by the position's steps from the `first` on; None when it never came."""
+    walker = origin.walk()
+    world, noted = walker.scene.world, walker.scene.world.noted
+    states, before = list[tuple[int, int]](), list[SimFiles]()
 
     def at_cut(side: str) -> None:
+        before.append(world.files[side].twin(world.rng))
         states.extend(_leavings(world, side, losses, power=True))
 
+    *steps, last = position.steps(losses[0])[first:]
     try:
-        *before, last = route.steps
-        for step in before:
+        for step in steps:
             walker.step(step)
         noted.clear()
         walker.scene.on_cut = at_cut
         walker.step(last)
-    except Exception:  # noqa: BLE001 - the walk that goes there tells what it is
-        return states
-    finally:
-        walker.close()
+    except Exception:  # noqa: BLE001 - the walk from the beginning tells what it is
+        states = states or [(world.fingerprint(), losses[0])]
+    walker.scene.on_cut = nobody_asks
     if not sum(noted[f"{side} {kind}"] for side in SIDES for kind in ("killed", "power lost")):
-        return []
-    return states or [(world.fingerprint(), losses[0])]
+        walker.close()
+        return None
+    return Struck(walker, states or [(world.fingerprint(), losses[0])], before[0] if before else None)
+
+
+def _recovered(position: Position, losses: list[int], count: Count, struck: Struck | None) -> Iterator[_Tried]:
+    """Go on from the states that these losses leave."""
+    if struck is None or not losses:
+        return
+    side, kept, route = position.side, None, position.route(0)
+    if losses != [struck.states[0][1]] and struck.before is not None:
+        struck.walker.scene.world.files[side].become(struck.before)
+        kept = Snapshot(struck.walker)
+    for loss in losses:
+        count.crashes += 1
+        walker = kept.walk() if kept else struck.walker
+        if kept:
+            walker.scene.cut_power(side, loss)
+        ending = ended(walker, (), len(route.steps))
+        yield position.script, _judged(position, loss, count, ending)
+
+
+def _judged(position: Position, loss: int, count: Count, ending: tuple[Fall | None, tuple[str, ...]]) -> Trace | None:
+    """The trace of a bad state: whatever a copy says, what counts is the walk from the beginning."""
+    if ending[0] is None and count.crashes % CHECKED_EVERY:
+        return None
+    count.checked += 1
+    route = position.route(loss)
+    fall, said = walk(route, Counter(), Counter())
+    if fall is None and ending != (None, said):
+        fall = Fall(
+            "unforeseen", f"a copy of the walk ended another way: {ending[0] or 'other points'}", len(route.steps)
+        )
+    return Trace(loss, position.at, route, fall) if fall else None

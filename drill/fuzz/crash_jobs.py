@@ -18,15 +18,19 @@ from drill.fuzz.trace import Trace
 from drill.fuzz.walk import PROGRESS_SECONDS
 
 BATCH: Final = 50
-_Said: TypeAlias = "tuple[int, set[str], list[int], list[tuple[str, Trace]]] | None"
-"""Crashes, scripts, states and what was bad, since it was last said."""
+_Said: TypeAlias = "tuple[int, int, set[str], list[int], list[tuple[str, Trace]]] | None"
+"""Crashes, those checked from the beginning, scripts, states and what was bad, since it was last said."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What was tried, all told; `bad` has the script and the trace of each state that was bad."""
+    """What was tried, all told; `bad` has the script and the trace of each state that was bad.
+
+    `checked` of the crashes were walked to from the beginning as well.
+    """
 
     crashes: int = 0
+    checked: int = 0
     scripts: set[str] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     bad: list[tuple[str, Trace]] = field(default_factory=list)
@@ -64,7 +68,8 @@ def _alone(states: int, until: float, progress: Callable[[str], None]) -> Result
             result.bad.append((name, trace))
         if time.monotonic() > until:
             break
-    result.crashes, result.scripts, result.seen = count.crashes, count.scripts, set(count.order[: count.crashes])
+    result.crashes, result.checked, result.scripts = count.crashes, count.checked, count.scripts
+    result.seen = set(count.order[: count.crashes])
     return result
 
 
@@ -80,7 +85,8 @@ def _gather(
         if found is None:
             workers -= 1
             continue
-        crashes, scripts, seen, bad = found
+        crashes, checked, scripts, seen, bad = found
+        result.checked += checked
         result.scripts |= scripts
         result.crashes += crashes
         result.seen.update(seen)
@@ -92,11 +98,13 @@ def _gather(
 
 def _work(share: slice, said: Queue[_Said]) -> None:
     """One process's part; it says what it saw every now and then, and None at its end."""
-    count, bad, told = crash.Count(), list[tuple[str, Trace]](), 0
+    count, bad, told, checked = crash.Count(), list[tuple[str, Trace]](), 0, 0
     for name, trace in crash.every(count, crash.ENDLESS_STATES, lambda _: None, share=share):
         bad += [(name, trace)] if trace is not None else []
         if count.crashes - told >= BATCH:
-            said.put((count.crashes - told, count.scripts, count.order[told : count.crashes], bad))
-            told, bad = count.crashes, []
-    said.put((count.crashes - told, count.scripts, count.order[told : count.crashes], bad))
+            said.put(
+                (count.crashes - told, count.checked - checked, count.scripts, count.order[told : count.crashes], bad)
+            )
+            told, checked, bad = count.crashes, count.checked, []
+    said.put((count.crashes - told, count.checked - checked, count.scripts, count.order[told : count.crashes], bad))
     said.put(None)

@@ -48,9 +48,10 @@ class Keeping:
         return before
 
     def _judge(self, must: Callable[[str, bool, str], None], before: Sequence[Point], gone: Sequence[Point]) -> None:
-        must("I21", before[-1:] == () or before[-1] not in gone, f"the newest point went: {_names(gone)}")
+        is_lost = bool(before) and before[-1] in gone
+        must("I21", not is_lost, f"the newest point went: {_names(gone)}" if is_lost else "")
         held = [point for point in gone if point in self.locked or point in self.used]
-        must("I21", not held, f"points that are locked or in use went: {_names(held)}")
+        must("I21", not held, f"points that are locked or in use went: {_names(held)}" if held else "")
         must("I22", True, "the others are compared as ever")
         newest = len(self._born)
         crowd = len(before) - self.most

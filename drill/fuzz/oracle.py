@@ -104,9 +104,10 @@ class Oracle:
         before, self.seen = self.seen, points
         before = self.kept.retired(self.must, before, points)
         kept = points[: len(before)] == before
-        if not kept and set(before) <= set(points):
-            raise Violated("I12", f"points changed their order: {_names(before)} became {_names(points)}")
-        self.must("I4", kept, f"points that were served are gone or changed: {_names(before)} became {_names(points)}")
+        change = "" if kept else f"{_names(before)} became {_names(points)}"
+        if change and set(before) <= set(points):
+            raise Violated("I12", f"points changed their order: {change}")
+        self.must("I4", kept, f"points that were served are gone or changed: {change}")
         fresh = points[len(before) :]
         self._acknowledged(points, facts)
         self._atomic(fresh, facts)

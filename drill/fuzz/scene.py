@@ -63,7 +63,7 @@ class Scene:
         self._fresh = 0
         self.group: GroupWatch | None = None
         self._args: Args = {}
-        self.on_cut: Callable[[str], None] = _nobody_asks
+        self.on_cut: Callable[[str], None] = nobody_asks
         self.world.on_offer = self._offered
         self.world.hypervisor.on_drop = self._dropped
         self.world.on_rival = self.rival
@@ -232,11 +232,11 @@ class Scene:
             self.forgot = True
             self.world.note("protected anew")
 
-    def cut_power(self, side: str) -> None:
-        """The power of a host whose process is gone; a step's `loss` says alone what is lost."""
+    def cut_power(self, side: str, loss: int | None = None) -> None:
+        """The power of a host whose process is gone; `loss`, or a step's, says alone what is lost."""
         self.on_cut(side)
-        if "loss" in self._args:
-            self.world.reseed(integer(self._args, "loss"))
+        if loss is not None or "loss" in self._args:
+            self.world.reseed(integer(self._args, "loss") if loss is None else loss)
         if side == RECEIVER:
             self.end_test()
         for files in (self.world.files[side], *((self.world.runs,) if side == RECEIVER else ())):
@@ -419,7 +419,7 @@ Deed: TypeAlias = Callable[[Scene, Args], str]
 """What a step does; it returns what became of it."""
 
 
-def _nobody_asks(_side: str) -> None:
+def nobody_asks(_side: str) -> None:
     """Nobody asks what may be lost."""
 
 

@@ -70,10 +70,13 @@ def walk(
     found: Route, faults: Counter[str], invariants: Counter[str], ground: Ground | None = None
 ) -> tuple[Fall | None, tuple[str, ...]]:
     """Walk a route to its end or fall; also what a second walk of it must give again, the steps' outcomes first."""
-    done = 0
-    walker = Walk(found.disks, faults, invariants, ground)
+    return ended(Walk(found.disks, faults, invariants, ground), found.steps)
+
+
+def ended(walker: Walk, steps: Sequence[Step], done: int = 0) -> tuple[Fall | None, tuple[str, ...]]:
+    """The same for the rest of a walk of which `done` steps were walked; the walk is over then."""
     try:
-        for step in found.steps:
+        for step in steps:
             walker.step(step)
             done += 1
         walker.finish()

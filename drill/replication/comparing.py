@@ -73,7 +73,7 @@ class HeadDigests:
         """Digests of `count` chunks from `first` on (hex), each checked against its leaves."""
         if not 0 < count <= CHUNKS_MAX or not 0 <= first <= self._count - count:
             raise BadInput("request", f"chunks {first}+{count} of {self._count}, at most {CHUNKS_MAX} at once")
-        return b"".join(chunk_digest(self._digests.chunk(index)) for index in range(first, first + count)).hex()
+        return b"".join(self._digests.proven_digest(index) for index in range(first, first + count)).hex()
 
     def leaves(self, chunks: Sequence[int]) -> str:
         """The leaves of chunks (hex), one chunk after another."""

@@ -66,7 +66,7 @@ class PageDigests:
             index, inside = divmod(at, CHUNK_TABLE_BYTES)
             known, table = self._checked
             if known != index:
-                table = bytes(self.chunk(index))
+                table = self._proven(index)
                 self._checked = (index, table)
             found.append(table[inside : inside + end - at])
             at += len(found[-1])
@@ -74,10 +74,18 @@ class PageDigests:
 
     def chunk(self, index: int) -> bytearray:
         """The leaves of a chunk, checked against its digest.  Damaged when they differ."""
+        return bytearray(self._proven(index))
+
+    def proven_digest(self, index: int) -> bytes:
+        """The digest of a chunk, checked against its leaves.  Damaged when they differ."""
+        self._proven(index)
+        return self.chunk_digest(index)
+
+    def _proven(self, index: int) -> bytes:
         table = self._read(self._leaves, index * CHUNK_TABLE_BYTES, CHUNK_TABLE_BYTES)
         if chunk_digest(table) != self.chunk_digest(index):
             raise Damaged(self._leaves, f"digests of chunk {index} are damaged")
-        return bytearray(table)
+        return table
 
     def mend(self, index: int, table: bytes) -> bool:
         """Write the leaves of a chunk anew where they are those that its digest wants; False where they are not.
@@ -179,8 +187,11 @@ class PageDigests:
                 self._files.write(self._leaves, first * LEAF_BYTES, data)
 
     def _read(self, path: str, offset: int, length: int) -> bytes:
-        found = self._files.read(path, offset, length) if self._files.size(path) is not None else b""
-        return found + bytes(length - len(found))
+        try:
+            found = self._files.read(path, offset, length)
+        except FileNotFoundError:
+            found = b""
+        return found if len(found) == length else found + bytes(length - len(found))
 
 
 class Staging:

@@ -99,8 +99,8 @@ class JournalFile:
         """Make it durable.  After Unknown nothing more is saved until the agent starts again (I18)."""
         if self._doubt:
             raise Failed("writing the journal", self._doubt, "start the agent again")
-        self._files.make_folder(self._folder)
         if not self._generation:
+            self._files.make_folder(self._folder)
             self._files.sync_folder("")
         try:
             sealed.write(self._files, self._path, KIND, Journal, journal, generation=self._generation + 1)

@@ -212,8 +212,9 @@ class Manifests:
         return tuple(name for name in self._files.list("") if self.exists(name))
 
     def exists(self, item: str) -> bool:
-        """Whether the item has a manifest."""
-        return self._files.size(f"{item}/{NAME}") is not None
+        """Whether the item has a manifest; one that was read or written is there until the item is closed."""
+        known = self._open.get(item)
+        return (known is not None and known.generation > 0) or self._files.size(f"{item}/{NAME}") is not None
 
     def get(self, item: str) -> Manifest:
         """The item's manifest, empty when there is none; Damaged when it is, Failed when the item is stopped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from drill.errors import BadInput
 
@@ -38,6 +39,7 @@ def target(name: str) -> str:
     return _checked(_TARGET, name, "disk")
 
 
+@lru_cache(maxsize=1024)
 def _checked(pattern: re.Pattern[str], name: str, what: str) -> str:
     if not pattern.fullmatch(name):
         raise BadInput(f"{what} id {name[:80]!r}", f"not of the form {pattern.pattern}")

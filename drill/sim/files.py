@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from functools import lru_cache
 from random import Random
 
 from drill.errors import BadInput, Refused
@@ -57,8 +58,11 @@ class SimFiles:
         get, inside = inode.pages.get, offset % PAGE
         if first == last:
             return get(first, ZERO_PAGE)[inside : inside + end - offset]
-        data = b"".join([get(number, ZERO_PAGE) for number in range(first, last + 1)])
-        return data[inside : inside + end - offset]
+        found = [get(number) for number in range(first, last + 1)]
+        if not any(found):
+            return _HOLE if end - offset == len(_HOLE) else bytes(end - offset)
+        data = b"".join([page or ZERO_PAGE for page in found])
+        return data if len(data) == end - offset else data[inside : inside + end - offset]
 
     def write(self, path: str, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`, or a part of it before an error."""
@@ -196,7 +200,7 @@ class SimFiles:
         if self.process.armed:
             self.process.ask("size", path)
         folder, _, name = path.rpartition("/")
-        found = self._tree[folder].entries.get(name) if folder in self._tree else None
+        found = self._tree.get(folder, _NO_FOLDER).entries.get(name)
         return found.size if isinstance(found, Inode) else None
 
     def locate(self, path: str) -> str:
@@ -279,6 +283,11 @@ class SimFiles:
         twins: dict[int, Inode | Folder] = {}
         _twin_folder("", self._tree[""], found._tree, twins)
         return found
+
+    def become(self, twin: SimFiles) -> None:
+        """Be what a twin is; the twin is used up."""
+        self.version += 1
+        self._tree = twin._tree
 
     def copied(self) -> dict[str, Folder]:
         """The whole tree as it is now, to be put back another day."""
@@ -386,7 +395,7 @@ class SimFiles:
 
     def _get(self, path: str) -> Inode:
         folder, _, name = path.rpartition("/")
-        found = self._tree[folder].entries.get(name) if folder in self._tree else None
+        found = self._tree.get(folder, _NO_FOLDER).entries.get(name)
         if not isinstance(found, Inode):
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return found
@@ -414,6 +423,12 @@ class SimFiles:
         return self._tree[path]
 
 
+_NO_FOLDER = Folder()
+_HOLE = bytes(1 << 16)
+"""What reading a hole most often gives: one for all."""
+
+
+@lru_cache(maxsize=4096)
 def _checked(path: str) -> str:
     if path and any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
         raise BadInput(f"path {path!r}", "it may leave its folder")

@@ -21,6 +21,9 @@ _EXTENDED_L2 = 0x10
 _BACKING_FORMAT = 0xE2792ACA
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _CLUSTER_BITS = 16
+_PIECE = 128
+"""Bytes of a table that are skipped at once where all are zeros."""
+_EMPTY = bytes(_PIECE)
 
 
 class SimImages:
@@ -202,9 +205,12 @@ def _entries(inode: Inode, offset: int, length: int, width: int) -> list[tuple[i
         page = inode.pages.get(number)
         if page is None:
             continue
-        used = len(page.rstrip(b"\0"))
-        for at in range(max(0, offset - number * PAGE), min(used, offset + length - number * PAGE), width):
-            entry = page[at : at + width]
-            if entry.strip(b"\0"):
-                found.append(((number * PAGE + at - offset) // width, entry))
+        start = number * PAGE
+        for piece in range(max(0, offset - start), min(PAGE, offset + length - start), _PIECE):
+            if page[piece : piece + _PIECE] == _EMPTY:
+                continue
+            for at in range(piece, min(piece + _PIECE, offset + length - start), width):
+                entry = page[at : at + width]
+                if entry.strip(b"\0"):
+                    found.append(((start + at - offset) // width, entry))
     return found

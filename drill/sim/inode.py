@@ -71,6 +71,16 @@ class Inode:
         at, done = offset, 0
         if self.device:
             self._overwritten(offset, end)
+        number, inside = divmod(offset, PAGE)
+        if inside + len(data) < PAGE:  # most writes lie within one page
+            if data:
+                old = self.pages.get(number)
+                if number not in self.before:
+                    self.before[number] = old
+                base = old or ZERO_PAGE
+                self.pages[number] = base[:inside] + data + base[inside + len(data) :]
+            self.size = max(self.size, end)
+            return
         while at < end:
             number, inside = divmod(at, PAGE)
             step = min(PAGE - inside, end - at)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from drill.fuzz import crash, crash_jobs, planted
+from drill.fuzz.scripts import SCRIPTS
+from drill.fuzz.snapshot import Snapshot
 from fixtures.command_line import CommandLine
 
 PLANT_STATES_MAX = 3000
@@ -17,25 +19,41 @@ PLANT_STATES_MAX = 3000
 
 
 def test_there_are_at_least_twelve_scripts_that_each_succeed_without_a_crash() -> None:
-    assert len(crash.SCRIPTS) >= 12
-    for name in crash.SCRIPTS:
+    assert len(SCRIPTS) >= 12
+    for name in SCRIPTS:
         assert crash.succeeds(name), name
 
 
 @pytest.mark.parametrize("fault", ["receiver power", "receiver crash", "source power", "source crash"])
 def test_one_look_at_a_start_sees_what_a_walk_to_each_of_its_operations_leaves(fault: str) -> None:
     count, losses = crash.Count(), range(crash.FIRST_LOOKS[True])
+    begun = crash.walked_to_last("third point")
+    crashed = crash.strike(crash.Position("third point", fault, 26, None), range(1), begun)
+    assert crashed is not None
     start = crash.Position("third point", fault, 26, crash.ENDLESS)
-    _, writes = crash.started(start, count)
-    seen = count.seen | {state for write in writes for state, _ in crash.struck(write, losses)}
+    _, writes = crash.started(Snapshot(crashed.walker), start, count)
+    seen = count.seen | {state for write in writes for state in struck(write, losses, begun)}
     walked: set[int] = set()
     for operation in itertools.count():
-        states = crash.struck(replace(start, start=operation), losses)
+        states = struck(replace(start, start=operation), losses, begun)
         if not states:
             break
-        walked |= {state for state, _ in states}
+        walked |= states
     assert operation > 1
     assert seen == walked
+
+
+def struck(position: crash.Position, losses: range, begun: Snapshot) -> set[int]:
+    found = crash.strike(position, losses, begun)
+    return {state for state, _ in found.states} if found else set()
+
+
+def test_a_state_that_is_gone_on_from_in_a_copy_ends_as_its_walk_from_the_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crash, "CHECKED_EVERY", 1)
+    found = crash_jobs.run(60, 60, 1, lambda text: None)
+    assert (found.checked, found.bad) == (60, [])
 
 
 def test_no_crash_in_a_first_copy_leaves_a_bad_state() -> None:
@@ -57,7 +75,7 @@ def test_it_stops_when_the_time_is_over() -> None:
 
 
 def test_the_verb_counts_states(drill: CommandLine, tmp_path: Path) -> None:
-    said = drill("fuzz", "crash", "--states", "20", "--traces", str(tmp_path), "--json")
+    said = drill("fuzz", "crash", "--states", "20", "--jobs", "1", "--traces", str(tmp_path), "--json")
     assert (said.exit_code, said.document["states"], said.document["bad"]) == (0, 20, 0)
 
 

@@ -12,6 +12,7 @@ from fixtures.command_line import ROOT, CommandLine
 
 QUICK = {"ack_early": {"I4", "I21"}, "clear_early": {"I5"}, "torn_instant": {"I2", "I20"}}
 ADDED_MAX = 6
+DIGESTS = "drill/replication/digests.py"
 
 
 def parsed(path: Path) -> tuple[str, tuple[patches.Hunk, ...]]:
@@ -47,7 +48,7 @@ def test_a_second_receiver_that_is_let_in_is_found() -> None:
 @pytest.mark.parametrize("path", planted.plants(), ids=lambda path: path.stem)
 def test_every_planted_bug_is_found_within_a_minute(path: Path, seed: int) -> None:
     found = planted.hunt(path, seed)
-    assert found.invariant, found
+    assert found.is_found, found
     assert found.seconds <= planted.SECONDS
 
 
@@ -72,6 +73,19 @@ def test_a_patch_that_does_not_fit_is_refused(tmp_path: Path, text: str, problem
     path.write_text(text)
     with pytest.raises(BadInput, match=problem):
         planted.hunt(path, seed=1, seconds=1)
+
+
+def test_every_plant_of_the_catalogue_that_concerns_the_engine_ships() -> None:
+    assert len(planted.CATALOGUE) == 36
+    assert {path.stem for path in planted.plants()} >= planted.CATALOGUE
+
+
+def test_a_walk_that_falls_over_the_patch_itself_has_not_found_it(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.patch"
+    old = '        self._chunks = f"{path}.chunks"\n'
+    broken.write_text(f"--- a/{DIGESTS}\n+++ b/{DIGESTS}\n@@\n-{old}+        self.missing  # it breaks\n")
+    found = planted.hunt(broken, seed=1, seconds=2)
+    assert (found.invariant, found.is_found) == ("unforeseen", False)
 
 
 def test_no_plant_of_the_catalogue_is_both_there_and_not_yet_plantable() -> None:

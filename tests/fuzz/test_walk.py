@@ -99,7 +99,7 @@ def test_a_walk_that_fell_once_does_not_fall_any_more(path: Path) -> None:
 def test_the_verb_walks_and_counts(drill: CommandLine, tmp_path: Path) -> None:
     said = drill("fuzz", "walk", "--seconds", "1", "--seed", "8", "--traces", str(tmp_path / "walks"), "--json")
     assert (said.exit_code, said.document["failures"], said.document["falls"]) == (0, 0, [])
-    assert said.document["sequences"] > 10
+    assert said.document["sequences"] > 2
     assert said.document["canary"] == "I1"
     assert json.dumps(said.document)
     assert not (tmp_path / "walks").exists()

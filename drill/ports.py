@@ -685,6 +685,10 @@ class JobRecords(Protocol):
 class ServerFacts(Protocol):
     """What a server tells of itself and its site when it registers or is asked again (spec B4)."""
 
+    def site(self) -> str:
+        """The site of the machine it runs on."""
+        ...
+
     def particulars(self) -> Particulars:
         """The machine it runs on."""
         ...

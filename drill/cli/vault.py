@@ -1,6 +1,7 @@
-"""`drill vault`: the private authority, and the certificates of controllers and agents.
+"""`drill vault`: the vault of an estate, and the private authority with the certificates of controllers and agents.
 
-Keys are written to files that only their owner can read, and never shown.
+Keys are written to files that only their owner can read, and never shown.  The verbs of the vault itself are in the
+files `_vault_*.py` beside this one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drill.cli import _vault_keys, _vault_register, _vault_state
 from drill.cli.output import Output, Verb, spoken
 from drill.errors import BadInput, Usage
 from drill.model import identity
@@ -21,9 +23,28 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(short_help="Make, renew and revoke certificates.")
+@click.group(short_help="The vault, its servers, certificates.")
 def command() -> None:
-    """Make, renew and revoke the certificates by which controllers and agents know each other."""
+    """The vault of an estate and its servers, and the certificates by which controllers and agents know each other."""
+
+
+for _verb in (
+    _vault_state.create,
+    _vault_state.show,
+    _vault_state.upgrade,
+    _vault_keys.key,
+    _vault_register.register,
+    _vault_register.unregister,
+    _vault_state.refresh,
+    _vault_state.proxy,
+    _vault_state.servers,
+    _vault_state.clouds,
+    _vault_state.audit,
+    _vault_state.privacy,
+    _vault_state.versions,
+    _vault_keys.credential,
+):
+    command.add_command(_verb)
 
 
 def _days(verb: Verb) -> Verb:

@@ -8,17 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from drill.core.versions import MATRIX, judge
 from drill.model.estate import Estate, Item
 from drill.model.finding import Finding
 from drill.model.server import KVM_PROFILE, Host, Versions
-
-TESTED: Mapping[str, tuple[str, ...]] = {
-    "libvirt": ("9.0",),
-    "qemu": ("7.2",),
-    "agent": ("7.2",),
-    "kernel": ("6.1",),
-}
-"""The versions that drill was tested with: those of Debian 12 (docs/ground.md); a later patch level counts as equal."""
+from drill.model.vault import SeenVersion
 
 _SERVERS_MAX = 2
 _CLOUDS_OF_A_LONE_SERVER = 2
@@ -117,15 +111,9 @@ def release(version: str) -> str:
 
 
 def versions(host: str, seen: Versions) -> tuple[Finding, ...]:
-    """Components of a host that the table of tested versions does not have (A7)."""
-    found = []
-    for component, tested in TESTED.items():
-        version = getattr(seen, component)
-        if release(version) not in tested:
-            problem = f"{component} is {version or 'of an unknown version'}, tested with {' and '.join(tested)}"
-            cure = f"install {component} {tested[-1]}"
-            found.append(Finding(rule="A7", kind="host", name=host, problem=problem, remedy=cure))
-    return tuple(found)
+    """Components of a host that the table of tested versions (drill/core/versions.py) does not have (A7)."""
+    found = [(row.component, getattr(seen, row.component)) for row in MATRIX]
+    return judge(SeenVersion(component=component, place=host, version=version) for component, version in found)
 
 
 def networks(estate: Estate, item: Item, attached: Iterable[str | None]) -> tuple[Finding, ...]:

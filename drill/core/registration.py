@@ -110,10 +110,17 @@ def check_clouds(goal: Goal, clouds: Sequence[CloudFacts], others: int) -> tuple
         if len(clouds) < 2:
             few = f"a lone server needs two clouds, this one has {len(clouds)}"
             raise Refused(few, "A2", "add a cloud, or make the vault for two servers")
-        return ("two servers, one for each site, are advised: this one is lost with its site",)
+        return advice(goal, 1)
     if not clouds:
         raise Refused("a server needs at least one cloud", "A2", "add a cloud for its hosts")
     return ()
+
+
+def advice(goal: Goal, servers: int) -> tuple[str, ...]:
+    """What the operator should know of a vault with so many servers (spec A1)."""
+    if goal is Goal.REGION or servers != 1:
+        return ()
+    return ("two servers, one for each site, are advised: this one is lost with its site",)
 
 
 def check_server_count(goal: Goal, others: int) -> None:

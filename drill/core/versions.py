@@ -1,7 +1,7 @@
 """Which versions drill was tested with (spec A7); checked before a server registers, and printed in the guide.
 
-A component has the oldest version that has all that drill needs, and the newest that the suite ran on.  Older is
-refused.  Newer is accepted and said: nobody has seen it fail, and nobody has seen it pass.
+A component has the oldest version that has all that drill needs, and the newest that the suite ran on.  Older refuses.
+Newer is named and accepted: nobody has seen it fail, and nobody has seen it pass.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from drill.errors import Refused
+from drill.model.finding import Finding
 from drill.model.vault import SeenVersion
 
-_NUMBERS: Final = re.compile(r"(\d{1,6})((?:\.\d{1,6}){0,3})")
+_NUMBERS: Final = re.compile(r"\d{1,6}(?:\.\d{1,6}){0,3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """One row: `needed_for` says what an older version lacks."""
+    """One row; `needed_for` says what an older version lacks."""
 
     component: str
     oldest: str
@@ -28,25 +29,12 @@ class Tested:
 
 
 MATRIX: Final = (
-    Tested(
-        component="libvirt", oldest="8.0", newest="9.0", needed_for="checkpoints with a backup mode per disk, tb-cache"
-    ),
-    Tested(component="qemu", oldest="6.2", newest="7.2", needed_for="persistent dirty bitmaps over NBD"),
-    Tested(
-        component="guest agent", oldest="6.2", newest="7.2", needed_for="freeze, thaw and addresses per network card"
-    ),
-    Tested(component="kernel", oldest="5.15", newest="6.1", needed_for="bridge filters of nftables, VXLAN"),
+    Tested(component="libvirt", oldest="8.0", newest="9.0", needed_for="a backup mode per disk, and tb-cache"),
+    Tested(component="qemu", oldest="6.2", newest="7.2", needed_for="dirty bitmaps over NBD that stay"),
+    Tested(component="agent", oldest="6.2", newest="7.2", needed_for="freeze, thaw and the addresses of cards"),
+    Tested(component="kernel", oldest="5.15", newest="6.1", needed_for="filters at bridges, VXLAN"),
 )
 """Debian 12 is what the suite runs on; Ubuntu 22.04 has the oldest versions that are supported."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionFinding:
-    """What is to be said of a version that was seen; `is_refused` when it is older than the oldest tested one."""
-
-    seen: SeenVersion
-    is_refused: bool
-    text: str
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -55,9 +43,9 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
-def judge(seen: Iterable[SeenVersion], matrix: Iterable[Tested] = MATRIX) -> tuple[VersionFinding, ...]:
-    """What is wrong or unproven, by place and component; empty when everything seen is within the table."""
-    rows = {row.component: row for row in matrix}
+def judge(seen: Iterable[SeenVersion]) -> tuple[Finding, ...]:
+    """What the table does not have, by place and component; `refuses` unless it is newer than what was tested."""
+    rows = {row.component: row for row in MATRIX}
     ordered = sorted(seen, key=lambda one: (one.place, one.component))
     return tuple(finding for one in ordered if (finding := _judged(one, rows.get(one.component))) is not None)
 
@@ -65,23 +53,28 @@ def judge(seen: Iterable[SeenVersion], matrix: Iterable[Tested] = MATRIX) -> tup
 def check(seen: Iterable[SeenVersion]) -> tuple[str, ...]:
     """Sentences about versions newer than the tested ones; Refused (A7), naming all, when one is too old or unknown."""
     findings = judge(seen)
-    refused = [finding.text for finding in findings if finding.is_refused]
-    if refused:
-        raise Refused("; ".join(refused), "A7", "upgrade what is named, then register again")
-    return tuple(finding.text for finding in findings)
+    refusing = [one for one in findings if one.refuses]
+    if refusing:
+        reason = "; ".join(f"{one.name}: {one.problem}" for one in refusing)
+        raise Refused(reason, "A7", "; ".join(f"{one.name}: {one.remedy}" for one in refusing))
+    return tuple(f"{one.name}: {one.problem}" for one in findings)
 
 
-def _judged(seen: SeenVersion, row: Tested | None) -> VersionFinding | None:
-    named = f"{seen.place}: {seen.component} {seen.version[:40]}"
+def _judged(seen: SeenVersion, row: Tested | None) -> Finding | None:
     if row is None:
-        return VersionFinding(seen=seen, is_refused=True, text=f"{named} is not in the table of tested versions")
+        return _finding(seen, "is not in the table of tested versions", "look at the table: drill vault versions")
     found, oldest, newest = numbers(seen.version), numbers(row.oldest), numbers(row.newest)
+    cure = f"install {row.component} {row.newest}"
     if not found:
-        return VersionFinding(seen=seen, is_refused=True, text=f"{named} is no version")
+        return _finding(seen, f"is of an unknown version {seen.version[:40]}".rstrip(), cure)
     if found < oldest:
-        text = f"{named} is older than {row.oldest}, the oldest that has {row.needed_for}"
-        return VersionFinding(seen=seen, is_refused=True, text=text)
+        return _finding(seen, f"is {seen.version[:40]}, and needs {row.oldest} for {row.needed_for}", cure)
     if found[: len(newest)] > newest:
-        text = f"{named} is newer than {row.newest}, the newest that was tested"
-        return VersionFinding(seen=seen, is_refused=False, text=text)
+        problem = f"is {seen.version[:40]}, newer than {row.newest}, the newest that was tested"
+        return _finding(seen, problem, cure, refuses=False)
     return None
+
+
+def _finding(seen: SeenVersion, problem: str, cure: str, *, refuses: bool = True) -> Finding:
+    told = f"{seen.component[:40]} {problem}"
+    return Finding(rule="A7", kind="host", name=seen.place, problem=told, remedy=cure, refuses=refuses)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 import libvirt
 
-from drill.errors import BadInput, Failed, Refused, Unknown, Usage
+from drill.errors import BadInput, DrillError, Failed, Refused, Unknown, Usage
 from drill.hypervisor import console, domain_xml, network_xml
 from drill.hypervisor.connection import Connection, Handle, is_absent, version_text
 from drill.hypervisor.guest_agent import LibvirtGuest
@@ -211,6 +212,16 @@ class LibvirtHypervisor:
     def guest(self, name: str) -> Guest:
         """The guest's agent; nothing is asked of it yet."""
         return LibvirtGuest(self.connection, name)
+
+    def guest_agents(self) -> dict[str, str]:
+        """The version that the agent of each running domain says it has; domains without an answer are left out."""
+        found = {}
+        for record in self.domains():
+            if record.state is PowerState.RUNNING:
+                with suppress(DrillError):
+                    told = LibvirtGuest(self.connection, record.name).ask("guest-info", {}, seconds=1, changes=False)
+                    found[record.name] = told.field("version").text(40)
+        return found
 
     def _chosen(self, handle: Handle) -> str:
         """The accelerator; asked of the daemon once, by whether it offers KVM domains at all."""

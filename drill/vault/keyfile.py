@@ -68,10 +68,17 @@ class KeyFile:
         return f"{body}check: {hashlib.sha256(body.encode()).hexdigest()}\n"
 
 
-def write(file: Path, key: KeyFile) -> None:
-    """Write a key where only its owner can read it; Refused where a file is already."""
+def check_absent(file: Path) -> None:
+    """Refused where a file is already, Usage where none can be."""
     if file.is_symlink() or file.exists():
         raise Refused(f"{file} exists", cure="name a file that does not exist yet")
+    if not file.parent.is_dir():
+        raise Usage(f"there is no folder {file.parent}", "name a file in a folder that exists")
+
+
+def write(file: Path, key: KeyFile) -> None:
+    """Write a key where only its owner can read it; Refused where a file is already."""
+    check_absent(file)
     write_private(file, key.text().encode())
 
 

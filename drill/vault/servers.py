@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from drill.core import registration, versions
 from drill.errors import Refused, Usage
-from drill.model.vault import Particulars, RegisteredServer, Registration, SeenVersion
+from drill.model.vault import Particulars, RegisteredServer, Registration, SeenVersion, VaultProxy
 from drill.vault import clouds, keys, rows, schema
 from drill.vault.book import Book, Change, facts
 
@@ -53,6 +53,14 @@ class Servers:
             change.connection.execute(row.values(**_particulars(particulars), seen_us=change.now_us))
             _note_versions(change, server, node, seen)
             return rows.servers(change.connection)[server]
+
+    def connect(self, server: str, proxy: VaultProxy | None) -> None:
+        """How a server reaches the vault from its next start on (spec B7): through a proxy, or directly."""
+        with self.book.change("set the proxy", f"server {server}") as change:
+            _known(change, server)
+            row = sa.update(schema.servers).where(schema.servers.c.name == server)
+            change.connection.execute(row.values(**_proxy(proxy)))
+            change.note(f"{proxy.address}:{proxy.port}" if proxy else "direct")
 
     def unregister(self, server: str) -> tuple[str, ...]:
         """Take a server and its clouds out of the vault (spec B5); the names of the clouds.
@@ -113,18 +121,23 @@ def _known(change: Change, server: str) -> RegisteredServer:
     return found
 
 
+def _proxy(proxy: VaultProxy | None) -> dict[str, object]:
+    return {
+        "proxy_address": proxy.address if proxy else "",
+        "proxy_port": proxy.port if proxy else 0,
+        "proxy_user": proxy.user if proxy else "",
+        "proxy_credential": proxy.credential if proxy else "",
+    }
+
+
 def _server(asked: Registration, now_us: int) -> dict[str, object]:
-    proxy = asked.proxy
     return {
         "name": asked.server,
         "site": asked.site,
         "is_cluster": asked.cluster is not None,
         "registered_us": now_us,
-        "proxy_address": proxy.address if proxy else "",
-        "proxy_port": proxy.port if proxy else 0,
-        "proxy_user": proxy.user if proxy else "",
-        "proxy_credential": proxy.credential if proxy else "",
         "encryption_certificate": asked.encryption_certificate,
+        **_proxy(asked.proxy),
     }
 
 

@@ -17,7 +17,7 @@ from drill.core import registration
 from drill.errors import DrillError, Refused
 from drill.model.vault import AuditEntry, Goal, VaultFacts
 from drill.ports import Clock
-from drill.vault import audit, migrate, schema
+from drill.vault import audit, migrate, rows, schema
 from drill.vault.book import Book, facts
 from drill.vault.clouds import Clouds
 from drill.vault.database import Database, make_private
@@ -106,6 +106,11 @@ class Vault:
         """Name, region, goal, state."""
         with self.book.reading() as connection:
             return facts(connection)
+
+    def advice(self) -> tuple[str, ...]:
+        """What should be known of it (spec A1)."""
+        with self.book.reading() as connection:
+            return registration.advice(facts(connection).goal, len(rows.servers(connection)))
 
     @contextmanager
     def audit(self) -> Iterator[Iterator[tuple[int, str, AuditEntry]]]:

@@ -110,8 +110,8 @@ def test_a_machine_whose_host_is_in_no_cloud_is_not_protected() -> None:
     [
         (TESTED, []),
         (replace(TESTED, qemu="9.1.0"), ["qemu is 9.1.0"]),
-        (replace(TESTED, libvirt="9.1.0", kernel=""), ["libvirt is 9.1.0", "kernel is of an unknown version"]),
-        (Versions(), ["libvirt", "qemu", "agent", "kernel"]),
+        (replace(TESTED, libvirt="9.1.0", kernel=""), ["kernel is of an unknown version", "libvirt is 9.1.0"]),
+        (Versions(), ["agent", "kernel", "libvirt", "qemu"]),
     ],
 )
 def test_versions_that_were_not_tested_are_named(seen: Versions, amiss: list[str]) -> None:

@@ -147,12 +147,12 @@ def test_no_secret_of_a_key_stands_anywhere_in_the_vault(bank: Bank) -> None:
 def test_versions_are_looked_at_before_a_server_registers(vault: Vault) -> None:
     key = vault.keys.make("ny")
     old = SeenVersion(component="libvirt", place="ny2", version="7.0.0")
-    with pytest.raises(Refused, match=r"ny2: libvirt 7\.0\.0 is older than 8\.0") as refused:
+    with pytest.raises(Refused, match=r"ny2: libvirt is 7\.0\.0, and needs 8\.0") as refused:
         vault.servers.register(registration(key, versions=(*VERSIONS, old)))
     assert refused.value.rule == "A7"
     new = replace(old, version="12.3.0")
     assert vault.servers.register(registration(key, versions=(*VERSIONS, new))) == (
-        "ny2: libvirt 12.3.0 is newer than 9.0, the newest that was tested",
+        "ny2: libvirt is 12.3.0, newer than 9.0, the newest that was tested",
     )
     assert new in vault.servers.all()[0].nodes[0].versions
 

@@ -4,6 +4,9 @@ Whatever the core or the engine raises within `pytest.raises` is compared with `
 beneath the test's name; what runs under other parameters shares the name.  `DRILL_SAID=write pytest FILE` writes a file
 anew; read the diff.  A test that does not stand there is not compared, nor is one that runs only with `--long`
 or whose examples Hypothesis draws.
+
+Rules do not raise but return findings and sentences: `said/rules/` has those that functions of the core return while a
+test of the modules `RULED` runs.
 """
 
 from __future__ import annotations
@@ -11,21 +14,32 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from drill.errors import DrillError
+from drill.model.finding import Finding
 
 SAID = Path(__file__).with_name("said")
-FOLDERS = ("unit", "contract", "bad")
+FOLDERS = ("unit", "contract", "bad", "vault")
 OURS = ("/drill/core/", "/drill/replication/")
 _VARIES = re.compile(r"\b(?=\d*[a-f])[0-9a-f]{16,}\b|/tmp/\S*|\d{5,}|(?<=frame cannot be read: ).*")
 """Digests, places of this machine, sizes, and what a library says in its own words."""
+_SENTENCE = re.compile(r"[A-Z]\d+: ")
+RULED = frozenset(
+    f"test_{name}"
+    for name in (
+        "addresses", "capacity", "cards", "mapping", "pairing", "placement", "plans", "policies", "prerequisites",
+        "regions", "storing",
+    )
+)  # fmt: skip
 _written: set[tuple[Path, str]] = set()
 
 
@@ -46,13 +60,51 @@ def words(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         caught.append(found.value)
 
     monkeypatch.setattr(pytest, "raises", noting)
-    yield
-    found = {line for error in caught if (line := line_of(error))}
-    path, name = SAID / f"{folder}-{request.path.stem}.txt", request.node.originalname
+    with sentences(is_wanted=request.path.stem in RULED) as told:
+        yield
+    compare(request, SAID / f"{folder}-{request.path.stem}.txt", {line for one in caught if (line := line_of(one))})
+    compare(request, SAID / "rules" / f"{folder}-{request.path.stem}.txt", told)
+
+
+def compare(request: pytest.FixtureRequest, path: Path, found: set[str]) -> None:
+    """What a test said against what is known of it, or instead of that."""
+    name = request.node.originalname
     if os.environ.get("DRILL_SAID") == "write":
         write(path, name, found)
     elif known := read(path).get(name):
         assert not found - known, f"other words; DRILL_SAID=write pytest {request.path} writes them anew, read the diff"
+
+
+@contextmanager
+def sentences(*, is_wanted: bool) -> Iterator[set[str]]:
+    """Findings and sentences of rules that functions of the core return meanwhile."""
+    found: set[str] = set()
+
+    def look(frame: FrameType, event: str, value: object) -> None:
+        if event == "return" and value is not None and OURS[0] in frame.f_code.co_filename:
+            found.update(_VARIES.sub("…", line) for line in sentences_in(value))
+
+    if is_wanted:
+        sys.setprofile(look)
+    try:
+        yield found
+    finally:
+        if is_wanted:
+            sys.setprofile(None)
+
+
+def sentences_in(value: object) -> Iterator[str]:
+    """The findings in a value, and texts that begin with the id of a rule."""
+    if isinstance(value, Finding):
+        advice = "" if value.refuses else " | advice"
+        yield f"{value.rule} | {value.kind} {value.name} | {value.problem} | {value.remedy}{advice}"
+    elif isinstance(value, str):
+        yield from [value] if _SENTENCE.match(value) else []
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from sentences_in(one)
+    elif isinstance(rule := getattr(value, "rule", None), str):
+        yield rule
 
 
 def is_drawn(request: pytest.FixtureRequest) -> bool:
@@ -94,5 +146,5 @@ def write(path: Path, name: str, lines: set[str]) -> None:
     read.cache_clear()
     rows = (f"{one}\n" + "".join(f"  {line}\n" for line in sorted(known[one])) for one in sorted(known) if known[one])
     if text := "".join(rows):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -100,7 +100,7 @@ def told(chosen: Sequence[Mutant], found: Mapping[str, Found], known: Sequence[E
             "tests": found[one.name].tests,
             "explained": reasons[one.name],
         }
-        for one in sorted(left, key=lambda one: (one.file, one.lines))
+        for one in sorted(left, key=lambda one: (one.file, one.lines.start, one.name))
     ]
     return {
         "count": len(chosen),

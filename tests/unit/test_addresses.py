@@ -159,3 +159,26 @@ def test_no_address_is_given_twice_or_taken_from_its_holder(
     assert not set(addresses) & (held | reserved | {"10.0.0.1"})
     assert all(subnet.holds(one) for one in addresses)
     assert all((one.address is None) is (one.finding is not None) for one in given)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "held", "expected"),
+    [
+        ("10.3.0.0/32", "", "10.3.0.0"),
+        ("10.3.0.0/31", "", "10.3.0.1"),
+        ("10.3.0.0/30", "", "10.3.0.2"),
+        ("10.3.0.0/30", "10.3.0.2", "10.3.0.1"),
+        ("10.3.0.0/30", "10.3.0.1 10.3.0.2", None),
+    ],
+)
+def test_without_a_pool_a_subnet_gives_all_but_its_two_ends(cidr: str, held: str, expected: str | None) -> None:
+    subnet = Subnet(name="tiny", cidr=cidr)
+    found = allocate(CARD, None, source=None, target=subnet, taken=taken(VM2=held), is_failover_network=True)
+    assert found.address == expected
+
+
+def test_of_a_vast_network_so_many_addresses_are_tried_from_the_end_and_no_more() -> None:
+    held = taken(VM2=" ".join(str(ip_address("fd00::ffff:ffff:ffff:fffe") - step) for step in range(3)))
+    subnet = replace(SIX, pool=None)
+    found = allocate(CARD, None, source=None, target=subnet, taken=held, is_failover_network=True)
+    assert found.address == "fd00::ffff:ffff:ffff:fffb"

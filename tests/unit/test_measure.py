@@ -91,6 +91,12 @@ def test_an_explained_survivor_is_shown_with_its_reason_and_counts_as_no_kill() 
     assert said[-1] == "4 mutants of seed 1 in 2.0 s: 2 killed (1 by their deadline), 2 survived (1 explained): 50.0 %"
 
 
+def test_survivors_of_one_file_come_in_the_order_of_its_lines() -> None:
+    chosen = [mutant("survived"), mutant("killed")]
+    document = told(chosen, {one.name: found("survived") for one in chosen}, [])
+    assert [one["line"] for one in document["survivors"]] == sorted(one.lines.start for one in chosen)
+
+
 def code_of(function: str) -> list[str]:
     """The lines of a function, without their indentation."""
     file = next(one for one in sources() if function.startswith(one.removesuffix(".py").replace("/", ".") + "."))

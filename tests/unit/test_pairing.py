@@ -102,3 +102,4 @@ def test_a_policy_belongs_to_the_pair_it_was_made_for_and_others_join() -> None:
     both = pairing.associate(alone, second)
     assert (both.policies, both.policy) == ((GOLD, second), GOLD)
     assert pairing.associate(both, second) == both
+    assert pairing.associate(pair, second).policies == (pair.policy, second)

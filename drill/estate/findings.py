@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from drill.errors import BadInput
 from drill.estate.yaml import Document, Path_
 
-SHOWN_MAX = 20
+SHOWN_MAX = 10
 TEXT_MAX = 300
 CHOICES_MAX = 8
 _SECRETS = frozenset({"password", "passphrase", "secret", "token", "private_key", "tsig_secret", "key"})
@@ -87,7 +87,7 @@ class Findings:
         return path
 
     def _add(self, where: str, path: Path_, problem: str) -> None:
-        shown = ".".join(str(part)[:80] for part in path) or "file"
+        shown = ".".join(_plain(str(part)[:80]) for part in path) or "file"
         self.mistakes.append((where, f"{shown}: {problem}"[:TEXT_MAX]))
 
 
@@ -97,6 +97,11 @@ def meant(name: str, names: Collection[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are {', '.join(sorted(names))}" if 0 < len(names) <= CHOICES_MAX else ""
+
+
+def _plain(key: str) -> str:
+    """A key as it stands, or spelled out where it would rule the terminal that it is shown on."""
+    return key if key.isprintable() else ascii(key)
 
 
 def _position(where: str) -> tuple[int, int]:

@@ -18,6 +18,8 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _BLOCK_BYTES = 4096
 _BYPASS_BYTES = 1 << 18
 _BOUNCE_BYTES = 1 << 20
+_EARLY_BYTES = 4 << 20
+"""So much of a file that was written in short pieces begins its way to the disk: the sync at the end finds less left."""
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,6 +41,7 @@ class LocalFiles:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._bypasses = True
         self._bounce = threading.local()
+        self._in_cache: dict[str, int] = {}  # bytes written since their way to the disk last began
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes from `offset`; short only at the end of the file."""
@@ -63,9 +66,14 @@ class LocalFiles:
             else:
                 return
         with self._opened(path, os.O_WRONLY | os.O_CREAT) as file:
+            cached = self._in_cache.get(path, 0) + len(view)
             while view:
                 done = os.pwrite(file, view, offset)
                 offset, view = offset + done, view[done:]
+            if cached >= _EARLY_BYTES:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                cached = 0
+            self._in_cache[path] = cached
 
     def truncate(self, path: str, size: int) -> None:
         """Set the size."""
@@ -87,6 +95,7 @@ class LocalFiles:
 
     def sync(self, path: str) -> None:
         """Fdatasync."""
+        self._in_cache.pop(path, None)
         with self._opened(path, os.O_RDONLY) as file:
             os.fdatasync(file)
 
@@ -101,6 +110,7 @@ class LocalFiles:
 
     def remove(self, path: str) -> None:
         """Unlink."""
+        self._in_cache.pop(path, None)
         self._path(path).unlink()
 
     def make_folder(self, path: str) -> None:

@@ -196,6 +196,7 @@ class Paper:
         """What a healthy machine shows: just what is expected, in the shape of the observation."""
         expected: Any = command.expected
         observed: Any = {
+            "boot": {"state": "running", "host": command.host, **_shape(command.vm)},
             "agent": {"answers": True, "seconds": 0.1},
             "heartbeat": {"beats": [3, 4, 5]},
             "ledger": {"last_sequence": 100, "records": 100, "torn_bytes": 0, "damage": ""},
@@ -224,6 +225,13 @@ class Paper:
         bridges = [{"bridge": one.bridge, "members": ["vnet0"], "allowed": ["vnet0"]} for one in command.bridges]
         names = [one["name"] for one in probes]
         return c.Evidence(observed=seen("isolation", "", {"probes": names}, {"probes": probes, "bridges": bridges}))
+
+
+def _shape(vm: str) -> dict[str, Any]:
+    """Memory, processors and disks that a test machine comes up with; web's size bounds its."""
+    machine = primary(vm).machine if vm in MACS else primary("db").machine
+    small = {"memory_mib": 128, "vcpus": 1} if vm == "web" else {"memory_mib": 256, "vcpus": 2}
+    return {**small, "disks": [disk.target for disk in machine.disks]}
 
 
 def seen(check: str, vm: str, expected: Any, observed: Any) -> Observed:

@@ -17,6 +17,7 @@ from typing import Any
 
 from drill.model.fact import (
     ChecksPlanned,
+    DiskPredicted,
     Fact,
     HostSeen,
     IncidentDeclared,
@@ -263,7 +264,14 @@ def _picture(seconds: float, when: str) -> PictureTaken:
 
 def _predicted(tier: Tier) -> MachinePredicted:
     size = "one-nic" if tier.vm == "web" else "standard"
-    return MachinePredicted(at_us=at(0.7), vm=tier.vm, host="chi1", group=tier.group, size=size, nics=tier.nics)
+    return MachinePredicted(
+        at_us=at(0.7), vm=tier.vm, host="chi1", group=tier.group, size=size, nics=tier.nics, memory_mib=192, vcpus=1,
+        disks=tuple(
+            DiskPredicted(disk=one, location="default", classification="", rule="G2: its storage class is not mapped")
+            for one in tier.disks
+        ),
+        rpo_seconds=30.0, rto_seconds=30.0 * tier.group,
+    )  # fmt: skip
 
 
 def _planned() -> ChecksPlanned:
@@ -337,7 +345,9 @@ def _machine_observed(tier: Tier) -> Iterator[Fact]:
     macs: list[Json] = [nic.mac for nic in built]
     primary: Json = {"state": "running", "item_state": "replicating"}
     late = 19.4 + tier.group * 0.3
-    yield _seen("boot", tier.vm, late, {"state": "running"}, {"state": "running"}, evidence=f"{tier.vm}-test-{RUN}")
+    shape: Json = {"host": "chi1", "memory_mib": 192, "vcpus": 1, "disks": list(tier.disks)}
+    state: Json = {"state": "running"}
+    yield _seen("boot", tier.vm, late, state, {**state, **shape}, evidence=f"{tier.vm}-test-{RUN}")  # type: ignore[dict-item]
     console = "\n".join(f"drill-heartbeat {beat}" for beat in (14, 15, 16))
     yield _seen("heartbeat", tier.vm, late + 2.6, {"beats_min": 2}, {"beats": [14, 15, 16]}, evidence=console)
     yield _seen("disk_content", tier.vm, late + 1.1, witnesses, witnesses)

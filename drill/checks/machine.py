@@ -17,9 +17,17 @@ LEDGER_BYTES_MAX = 64 << 20
 
 
 def boot(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
-    """The power state, from libvirt."""
+    """The power state, and the machine as the libvirt of the host it was looked for on has it."""
     del clock
-    return {"state": hosts.hypervisor(check.host).power(check.domain).value}, None
+    hypervisor = hosts.hypervisor(check.host)
+    state, machine = hypervisor.power(check.domain), hypervisor.machine(check.domain)
+    return {
+        "state": state.value,
+        "host": check.host,
+        "memory_mib": machine.memory_mib,
+        "vcpus": machine.vcpus,
+        "disks": [disk.target for disk in machine.disks],
+    }, None
 
 
 def agent(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:

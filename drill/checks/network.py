@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from drill.core.prediction import global_addresses
+from drill.core.landing import global_addresses
 from drill.errors import DrillError
 from drill.model.command import BubbleSeenFrom, Check, GuestProbe, HostProbe, ProbeIsolation
 from drill.model.fact import Json

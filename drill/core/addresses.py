@@ -106,7 +106,7 @@ def _kept_or_next(card: Card, address: str | None, source: Subnet | None, target
         return Given(address=None, rule="J4: the source's address is not known, none is promised")
     mine = ip_address(address)
     if target.holds(address) and not taken.holder(mine, target, card.machine):
-        same = source is not None and target.pool is not None and source.pool == target.pool
+        same = source is not None and source.pool == target.pool and _inside(mine, target)
         return Given(address=address, rule="J6: the pools are equal, kept" if same else "J4: static address kept")
     if target.pool is None:
         holder = taken.holder(mine, target, card.machine)
@@ -138,11 +138,16 @@ def _pool(subnet: Subnet) -> tuple[Address, int]:
     return network[min(1, network.num_addresses - 1)], max(network.num_addresses - 2, 1)
 
 
+def _inside(address: Address, subnet: Subnet) -> bool:
+    """Whether an address of the subnet is one of its pool."""
+    first, size = _pool(subnet)
+    return subnet.pool is not None and 0 <= int(address) - int(first) < size
+
+
 def _after(address: Address, subnet: Subnet) -> Iterator[Address]:
     """The pool from the address on, then from its beginning; from its beginning if the address lies outside."""
     first, size = _pool(subnet)
-    inside = address.version == first.version and 0 <= int(address) - int(first) < size
-    begin = int(address) - int(first) if inside else 0
+    begin = int(address) - int(first) if subnet.holds(str(address)) and _inside(address, subnet) else 0
     return (first + (begin + step) % size for step in range(size))
 
 

@@ -21,7 +21,8 @@ SPARE = 1.25
 class Observed:
     """A machine's replication as it was: `held_bytes` on its disks of `size_bytes`, and the bytes sent per cycle.
 
-    Cycles are `interval_seconds` apart; `sent_bytes` may be empty for a machine that was not replicated yet.
+    Cycles are `interval_seconds` apart; `sent_bytes` and `took_seconds` (from a cycle's begin to its seal) may be empty
+    for a machine that was not replicated yet.
     """
 
     machine: str
@@ -29,6 +30,7 @@ class Observed:
     held_bytes: int
     interval_seconds: int
     sent_bytes: tuple[int, ...] = ()
+    took_seconds: tuple[float, ...] = ()
 
     def busiest(self) -> int:
         """Bytes of the busiest cycle, with a quarter to spare; 0 while none was observed."""
@@ -79,12 +81,13 @@ def _stored(one: Observed, window_seconds: int, additional: int) -> int:
 
 
 def rpo_seconds(one: Observed, bytes_per_second: float) -> float:
-    """The age of the newest point when the next one is about to arrive, over a link of so many bytes per second.
+    """The age of the newest point when the next one is about to arrive: an interval, and how long a cycle takes.
 
-    Without a link's speed only the interval counts.  Never more than an outage is counted for (retention's gap).
+    That is what the longest took, or what the busiest takes over a link of so many bytes per second (0: no limit).
+    Never more than an outage is counted for (retention's gap).
     """
     travels = one.busiest() / bytes_per_second if bytes_per_second > 0 else 0.0
-    return min(one.interval_seconds + travels, one.interval_seconds + GAP_MAX_US / 1e6)
+    return one.interval_seconds + min(max(travels, *one.took_seconds, 0.0), GAP_MAX_US / 1e6)
 
 
 def shortage(locations: Sequence[tuple[str, int, int]]) -> tuple[Finding, ...]:

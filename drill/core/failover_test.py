@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from drill.core import bubble, owed
 from drill.core.judges import JUDGES
-from drill.core.prediction import global_addresses, predict_nics
+from drill.core.landing import global_addresses
+from drill.core.prediction import Ground, PlanPredicted, predict_plan
 from drill.core.procedure import Procedure, all_of, ask, note, together
-from drill.errors import Cancelled, DrillError, Failed
+from drill.errors import Cancelled, DrillError, Failed, Refused
 from drill.model.command import (
     AwaitServices,
     Check,
@@ -44,7 +45,7 @@ from drill.model.command import (
     UnguardBridge,
 )
 from drill.model.estate import Estate, Item, Plan
-from drill.model.fact import ChecksPlanned, MachinePredicted, NicPredicted, RunEnded, RunStarted, ServiceAnswered
+from drill.model.fact import ChecksPlanned, NicPredicted, RunEnded, RunStarted, ServiceAnswered
 from drill.model.machine import Disk, Machine, Nic
 from drill.model.network import BubbleNetwork
 from drill.model.point import Point
@@ -190,23 +191,32 @@ def _look_and_predict(order: FailoverTest, plan: Plan) -> Procedure[list[Candida
         [SeePrimary(vm=one.name, host=one.source_host, domain=one.name, agent=one.agent) for one, _ in grouped],
         PARALLEL,
     )
-    candidates = []
-    for (item, group), primary in zip(grouped, seen, strict=True):
-        nics = predict_nics(item, primary, order.estate)
-        candidates.append(
-            Candidate(item=item, group=group, domain=f"{item.name}-test-{order.run}", primary=primary, nics=nics)
+    primaries = {item.name: primary for (item, _), primary in zip(grouped, seen, strict=True)}
+    foretold = predict_plan(plan, order.estate, primaries, Ground.of(order.estate))
+    yield from note(*foretold.machines)
+    _refuse_what_cannot_be(foretold)
+    return [
+        Candidate(
+            item=item,
+            group=group,
+            domain=f"{item.name}-test-{order.run}",
+            primary=primaries[item.name],
+            nics=machine.nics,
         )
-        yield from note(
-            MachinePredicted(
-                at_us=primary.at_us,
-                vm=item.name,
-                host=item.target_host,
-                group=group,
-                size=item.size.name if item.size else "",
-                nics=nics,
-            )
-        )
-    return candidates
+        for (item, group), machine in zip(grouped, foretold.machines, strict=True)
+    ]
+
+
+def _refuse_what_cannot_be(foretold: PlanPredicted) -> None:
+    """Refused before anything is made: an address that is held, a pool with nothing left, a host that lacks something.
+
+    The first finding is the reason; all of them are in the record.
+    """
+    amiss = [finding for finding in foretold.findings if finding.refuses]
+    if amiss:
+        first = amiss[0]
+        more = f", and {len(amiss) - 1} more" if len(amiss) > 1 else ""
+        raise Refused(f"{first.kind} {first.name}: {first.problem}{more}", first.rule, first.remedy)
 
 
 def _choose_points(order: FailoverTest, candidates: list[Candidate], incident_us: int) -> Procedure[None]:

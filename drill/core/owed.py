@@ -65,7 +65,7 @@ def expectations(
         "agent": {"answers": True},
         "nic_count": {"count": len(built)},
         "subnet": {"nics": [{"mac": one.mac, "network": one.network, "subnet": one.subnet} for one in built]},
-        "address": {"nics": [{"mac": one.mac, "address": one.address} for one in built]},
+        "address": {"nics": [_promised(one) for one in built]},
         "ledger": {
             "acknowledged_before": ledger.acknowledged_before if ledger and ledger.read else None,
             "sent_before": ledger.sent_before if ledger and ledger.read else None,
@@ -77,6 +77,12 @@ def expectations(
         },
     }
     return {name: every[name] for name in machine_checks(item) if name in every}
+
+
+def _promised(nic: NicPredicted) -> Json:
+    """A card's address, null for none, and the others it has beside the first."""
+    others: dict[str, Json] = {"others": list(nic.others)} if nic.others else {}
+    return {"mac": nic.mac, "address": nic.address, **others}
 
 
 def _table(database: str, bounds: RowBounds | None) -> Json:

@@ -1,98 +1,249 @@
-"""Where a machine's cards will land: the NIC rule, the network mapping, the subnet choice, the address.
+"""What a failover of a plan would come to, before anything moves: hosts, storage, networks, addresses, times.
 
-Pure: a primary as it was seen and the estate go in, `NicPredicted` values come out, each with the sentence of the
-rule that placed it.  A drill asserts afterwards that what it observed equals this.
+Pure: primaries as they were seen (or as the estate declares them) and the estate go in, `MachinePredicted` values come
+out, each with the sentences of the rules that decided and the findings that stand in the way.  `drill predict` prints
+them, the validator keeps them, and a drill asserts afterwards that what it observed equals them.
+
+Machines are looked at in the order of the plan, over one `Ground`: what one takes of a host's memory, of a location's
+space or of a pool is gone for those after it.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
 
-from drill.model.command import NicSeen, PrimarySeen
-from drill.model.estate import Estate, Item
-from drill.model.fact import NicPredicted
-from drill.model.network import Subnet, VmNetwork
+from drill.core import capacity, cards, landing, placement, plans, storing
+from drill.core.addresses import Taken
+from drill.core.capacity import Observed
+from drill.core.placement import Needs, Room
+from drill.core.storing import Free
+from drill.model.command import NicSeen, PrimarySeen, StartMachine
+from drill.model.estate import Estate, Item, Plan
+from drill.model.fact import (
+    DiskPredicted,
+    Fact,
+    MachinePredicted,
+    NicPredicted,
+    ServiceAnswered,
+    StepEnded,
+)
+from drill.model.finding import Finding
+from drill.model.machine import Disk, Machine, Nic
+from drill.model.point import ItemStatus
+from drill.model.target import ItemDisk
+
+START_SECONDS = 30.0
+"""How long a machine is taken to need from its start to its last service while no drill has measured it."""
 
 
-def predict_nics(item: Item, seen: PrimarySeen, estate: Estate) -> tuple[NicPredicted, ...]:
-    """One prediction per card of the source, in its order; cards beyond the target size are marked dropped (J1)."""
-    most = len(seen.nics) if item.size is None else item.size.max_nics
-    return tuple(_predict(index, nic, most, item, estate) for index, nic in enumerate(seen.nics))
+@dataclass(slots=True)
+class Ground:
+    """What is left at the target while a plan is looked through: room, space, and addresses by (site, network)."""
+
+    room: Room
+    free: Free
+    taken: dict[tuple[str, str], Taken]
+
+    @classmethod
+    def of(cls, estate: Estate, held: Mapping[tuple[str, str], Mapping[str, str]] | None = None) -> Ground:
+        """What the estate declares; `held` adds addresses that were seen at the target, with their holders.
+
+        Addresses that operators set for any item are that item's, whichever plan it is in.
+        """
+        taken = {
+            place: Taken({ip_interface(one).ip: holder for one, holder in some.items()})
+            for place, some in (held or {}).items()
+        }
+        for item in estate.items.values():
+            for nic in (one for one in item.target.nics if one.addresses):
+                source = item.nics[nic.source].network if nic.source < len(item.nics) else None
+                network = landing.target_network(item, nic.source, source, estate)
+                if network is not None:
+                    for address in nic.addresses:
+                        taken.setdefault((network.site, network.name), Taken()).hold(address, item.name)
+        return cls(room=Room.of(estate), free=Free.of(estate), taken=taken)
 
 
-def _predict(index: int, nic: NicSeen, most: int, item: Item, estate: Estate) -> NicPredicted:
-    source_site = estate.hosts[item.source_host].site
-    target_site = estate.hosts[item.target_host].site
-    source = estate.network(source_site, nic.network) if nic.network else None
-    address = next((text.split("/")[0] for text in nic.addresses), None)
-    subnet = source_subnet(source, address)
-    mapped = estate.mapped_network(source_site, nic.network, target_site) if nic.network else None
-    target = estate.network(target_site, mapped) if mapped else None
-    dropped = index >= most
-    landed, rule = choose_subnet(target, subnet.name if subnet else None)
-    mode = "dhcp" if subnet and address and _leased(subnet, address) else "static"
-    kept, address_rule = choose_address(landed, address, mode)
-    if dropped and item.size is not None:
-        why = f"J1: size {item.size.name} has {most} of the source's cards; this one is not built"
-    elif target is None:
-        why = f"F2: {nic.network or 'no network'} is not mapped; connected to nothing"
-    else:
-        why = f"F1: {nic.network} → {target.name}; {rule}; {address_rule}"
-    placed = target is not None and not dropped
-    return NicPredicted(
-        index=index,
-        mac=nic.mac,
-        source_network=nic.network or "",
-        source_subnet=subnet.name if subnet else "",
-        network=target.name if target is not None and placed else None,
-        subnet=landed.name if landed is not None and placed else None,
-        address=kept if placed else None,
-        mode=mode,
-        dropped=dropped,
-        rule=why,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What earlier cycles and drills have shown: replication per item, seconds from start to service per item."""
+
+    replication: Mapping[str, Observed] = field(default_factory=dict)
+    starting_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPredicted:
+    """A plan's machines in its order; the estimates are the worst machine's and the whole plan's."""
+
+    machines: tuple[MachinePredicted, ...]
+    rpo_seconds: float
+    rto_seconds: float
+    findings: tuple[Finding, ...]
+
+
+def predict_plan(
+    plan: Plan, estate: Estate, seen: Mapping[str, PrimarySeen], ground: Ground, measured: Measured | None = None
+) -> PlanPredicted:
+    """What a failover of the plan would come to; `seen` has every machine of it."""
+    known = measured or Measured()
+    machines = tuple(
+        _machine(estate.items[name], number, estate, seen[name], ground, plan, known)
+        for number, group in enumerate(plan.groups, 1)
+        for name in group
+    )
+    return PlanPredicted(
+        machines=machines,
+        rpo_seconds=max((one.rpo_seconds or 0.0 for one in machines), default=0.0),
+        rto_seconds=plans.seconds(plan, known.starting_seconds, START_SECONDS),
+        findings=(*plans.check(estate, plan), *(finding for one in machines for finding in one.findings)),
     )
 
 
-def source_subnet(network: VmNetwork | None, address: str | None) -> Subnet | None:
-    """The subnet of `network` that holds the address."""
-    if network is None or address is None:
-        return None
-    return next((one for one in network.subnets if one.holds(address)), None)
+def _machine(
+    item: Item, group: int, estate: Estate, seen: PrimarySeen, ground: Ground, plan: Plan, known: Measured
+) -> MachinePredicted:
+    nics, found = _cards(item, seen, estate, ground)
+    disks = _disks(item, seen.machine, estate, ground)
+    needs = Needs(
+        item=item,
+        networks=tuple(nic.network for nic in nics if nic.network is not None),
+        classes=tuple(disk.classification for disk in disks if disk.classification),
+        memory_mib=_at_most(seen.machine.memory_mib, item.size.max_memory_mib if item.size else None),
+        vcpus=_at_most(seen.machine.vcpus, item.size.max_vcpus if item.size else None),
+    )
+    if item.target_host:
+        found += placement.lacks(estate, estate.hosts[item.target_host], needs, ground.room)
+        ground.room.take(item.target_host, needs)
+    return MachinePredicted(
+        at_us=seen.at_us,
+        vm=item.name,
+        host=item.target_host,
+        group=group,
+        size=item.size.name if item.size else "",
+        nics=nics,
+        disks=disks,
+        memory_mib=needs.memory_mib,
+        vcpus=needs.vcpus,
+        rpo_seconds=_rpo(item, known),
+        rto_seconds=_rto(item, group, plan, known),
+        findings=tuple(found),
+    )
 
 
-def choose_subnet(target: VmNetwork | None, source_name: str | None) -> tuple[Subnet | None, str]:
-    """The target's subnet of the same name, else its first in definition order (F5), with the rule's sentence."""
-    if target is None:
-        return None, "F2: not mapped"
-    for subnet in target.subnets:
-        if subnet.name == source_name:
-            return subnet, f"F5: subnet {subnet.name} has the source's name"
-    return target.subnets[
-        0
-    ], f"F5: no subnet named {source_name or '(unknown)'}, so the first, {target.subnets[0].name}"
+def _at_most(much: int, limit: int | None) -> int:
+    return much if limit is None else min(much, limit)
 
 
-def choose_address(subnet: Subnet | None, address: str | None, mode: str) -> tuple[str | None, str]:
-    """The address a card keeps or gets (J4, J6), with the rule's sentence; None where nothing is promised."""
-    if subnet is None or address is None:
-        return None, "J4: the source's address is not known, none is promised"
-    if subnet.holds(address):
-        kept = "reserved by DHCP" if mode == "dhcp" else "kept"
-        return address, f"J4: {mode} address {kept}"
-    if mode == "dhcp":
-        return None, "J6: DHCP cards are left alone"
-    return None, f"J6: {address} does not lie in {subnet.cidr}; none is promised"
+def _rpo(item: Item, known: Measured) -> float:
+    """The interval, and how long its busiest cycle travels where both that and the link's limit are known."""
+    policy = item.pair.policy
+    observed = known.replication.get(item.name)
+    if observed is None:
+        return float(policy.copy_frequency_seconds)
+    limit = policy.bandwidth.bytes_per_second if policy.bandwidth else 0
+    return capacity.rpo_seconds(observed, limit)
 
 
-def _leased(subnet: Subnet, address: str) -> bool:
-    """Whether an address comes from the subnet's DHCP server: it has one, and the address lies in its pool."""
-    if not subnet.dhcp or subnet.pool is None:
-        return False
-    first, last = (int(ip_address(one)) for one in subnet.pool)
-    return first <= int(ip_address(address)) <= last
+def _rto(item: Item, group: int, plan: Plan, known: Measured) -> float:
+    """All groups before the machine's, and the machine's own start."""
+    before = Plan(
+        name=plan.name, groups=plan.groups[: group - 1], needs=plan.needs, starts_max=plan.starts_max,
+        rpo_objective_seconds=0.0, rto_objective_seconds=0.0,
+    )  # fmt: skip
+    own = known.starting_seconds.get(item.name, START_SECONDS)
+    return plans.seconds(before, known.starting_seconds, START_SECONDS) + own
 
 
-def global_addresses(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Addresses without prefix length that are neither link-local nor loopback."""
-    found = (ip_interface(text).ip for text in addresses)
-    return tuple(str(one) for one in found if not one.is_link_local and not one.is_loopback)
+def _disks(item: Item, machine: Machine, estate: Estate, ground: Ground) -> tuple[DiskPredicted, ...]:
+    """Each disk in its order; in a region all lie in the pair's store."""
+    declared = {one.target: one for one in item.disks}
+    placed = []
+    for disk in machine.disks:
+        if not item.target_host:
+            rule = f"D1: the store of pair {item.pair.name}"
+            placed.append(DiskPredicted(disk=disk.target, location=item.pair.store, classification="", rule=rule))
+            continue
+        own = declared.get(disk.target)
+        asked = ItemDisk(target=disk.target, size_bytes=disk.size_bytes, location=own.location if own else "")
+        host = estate.hosts[item.target_host]
+        placed.append(storing.place(estate, item, host, asked, free=ground.free, path=disk.path))
+    return tuple(placed)
+
+
+def predict_nics(
+    item: Item, seen: PrimarySeen, estate: Estate, ground: Ground | None = None
+) -> tuple[NicPredicted, ...]:
+    """One prediction per card of the source, in its order; cards beyond the target size are marked dropped (J1)."""
+    return _cards(item, seen, estate, ground or Ground.of(estate))[0]
+
+
+def _cards(
+    item: Item, seen: PrimarySeen, estate: Estate, ground: Ground
+) -> tuple[tuple[NicPredicted, ...], list[Finding]]:
+    built = cards.built(len(seen.nics), item.size, item.target)
+    found: list[Finding] = []
+    made = []
+    for index, nic in enumerate(seen.nics):
+        landed, amiss = landing.land(item, index, nic, estate, ground.taken, dropped=index not in built)
+        made.append(landed)
+        found += amiss
+    return tuple(made), found
+
+
+def observed(item: Item, status: ItemStatus) -> Observed:
+    """What an item's newest cycles took; a full copy tells nothing of the cycles to come."""
+    cycles = [one for one in status.cycles if not one.full]
+    size = sum(disk.size_bytes for disk in status.last_point.disks) if status.last_point else 0
+    return Observed(
+        machine=item.name,
+        size_bytes=size,
+        held_bytes=size,
+        interval_seconds=item.pair.policy.copy_frequency_seconds,
+        sent_bytes=tuple(one.sent_bytes for one in cycles),
+        took_seconds=tuple(one.total_seconds for one in cycles),
+    )
+
+
+def starting_seconds(facts: Iterable[Fact]) -> dict[str, float]:
+    """How long each machine of an earlier drill took from its start to its last service."""
+    begun: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    for fact in facts:
+        if isinstance(fact, StepEnded) and fact.step.startswith(StartMachine.title):
+            begun.setdefault(fact.vm, fact.started_us)
+        elif isinstance(fact, ServiceAnswered):
+            ended[fact.vm] = max(fact.at_us, ended.get(fact.vm, 0))
+    return {vm: max(at_us - begun[vm], 0) / 1e6 for vm, at_us in ended.items() if vm in begun}
+
+
+def undeclared(item: Item) -> tuple[Finding, ...]:
+    """What the estate does not say of a machine and a prediction needs, as advice; nothing where it says all."""
+    wanted = (("nics", item.nics), ("disks", item.disks), ("memory_mib", item.memory_mib), ("vcpus", item.vcpus))
+    missing = ", ".join(key for key, known in wanted if not known)
+    if not missing:
+        return ()
+    problem = f"the estate does not declare its {missing}"
+    cure = "declare them, or have the machine looked at"
+    return (Finding(rule="S6", kind="machine", name=item.name, problem=problem, remedy=cure, refuses=False),)
+
+
+def as_declared(item: Item, at_us: int) -> PrimarySeen:
+    """A machine as its estate declares it, in place of a look at it."""
+    nics = tuple((one.mac or f"card {index}", one) for index, one in enumerate(item.nics))
+    return PrimarySeen(
+        at_us=at_us,
+        machine=Machine(
+            name=item.name,
+            uuid="",
+            memory_mib=item.memory_mib,
+            vcpus=item.vcpus,
+            disks=tuple(
+                Disk(target=one.target, path="", format="qcow2", size_bytes=one.size_bytes) for one in item.disks
+            ),
+            nics=tuple(Nic(mac=mac, network=one.network) for mac, one in nics),
+        ),
+        nics=tuple(NicSeen(mac=mac, network=one.network, addresses=one.addresses) for mac, one in nics),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drill.model.estate import Estate, Item
+from drill.model.fact import DiskPredicted
 from drill.model.finding import Finding
 from drill.model.server import Host
 from drill.model.storage import StorageClassification, StorageLocation
@@ -13,16 +14,6 @@ from drill.model.target import ItemDisk, TargetDisk
 
 DEFAULT = "default"
 """What the agent's own store is called where a host names no default location."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskPlaced:
-    """Where a disk goes: a location of the host, by which class ("" for none), and the rule's sentence."""
-
-    disk: str
-    location: str
-    classification: str
-    rule: str
 
 
 @dataclass(slots=True)
@@ -70,12 +61,14 @@ def reached(estate: Estate, host: Host, classification: str) -> tuple[StorageLoc
     )
 
 
-def place(estate: Estate, item: Item, host: Host, disk: ItemDisk, *, free: Free, path: str = "") -> DiskPlaced:
+def place(estate: Estate, item: Item, host: Host, disk: ItemDisk, *, free: Free, path: str = "") -> DiskPredicted:
     """Where a disk goes on a host, and its bytes are taken off `free` (G2, G4).  The operator's choice comes first."""
     chosen = item.target.disk(disk.target) or TargetDisk(target=disk.target)
     if chosen.location:
         free.take(chosen.location, disk.size_bytes)
-        return DiskPlaced(disk=disk.target, location=chosen.location, classification="", rule="J3: set by the operator")
+        return DiskPredicted(
+            disk=disk.target, location=chosen.location, classification="", rule="J3: set by the operator"
+        )
     wanted = chosen.classification or mapped_class(
         estate, item, classification_of(estate, host_of(estate, item), disk, path)
     )
@@ -87,7 +80,7 @@ def place(estate: Estate, item: Item, host: Host, disk: ItemDisk, *, free: Free,
         return _default(host, disk, f"G4: no location of {wanted} has room, so the host's default", free)
     free.take(best, disk.size_bytes)
     rule = f"G4: most free space of {wanted}"
-    return DiskPlaced(disk=disk.target, location=best, classification=wanted, rule=rule)
+    return DiskPredicted(disk=disk.target, location=best, classification=wanted, rule=rule)
 
 
 def host_of(estate: Estate, item: Item) -> Host:
@@ -95,10 +88,10 @@ def host_of(estate: Estate, item: Item) -> Host:
     return estate.hosts[item.source_host]
 
 
-def _default(host: Host, disk: ItemDisk, rule: str, free: Free) -> DiskPlaced:
+def _default(host: Host, disk: ItemDisk, rule: str, free: Free) -> DiskPredicted:
     location = host.default_location or DEFAULT
     free.take(location, disk.size_bytes)
-    return DiskPlaced(disk=disk.target, location=location, classification="", rule=rule)
+    return DiskPredicted(disk=disk.target, location=location, classification="", rule=rule)
 
 
 def best_location(locations: Iterable[StorageLocation], size_bytes: int, free: Free) -> str | None:

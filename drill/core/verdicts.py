@@ -14,13 +14,14 @@ environment).  Every other fact of a passing run is needed for the pass (tests/u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 
 from drill.core import objectives
 from drill.core.judgement import Judge, Judgement, fails, passes, unproven
-from drill.core.judges import JUDGES, addresses, cards_of, places, same_address
+from drill.core.judges import JUDGES, addresses, cards_of, places, same_address, seen_machine
 from drill.core.shapes import Unreadable
 from drill.model.fact import (
     ChecksPlanned,
@@ -219,14 +220,17 @@ def _within(figure: objectives.Figure, limits: list[float]) -> Judgement:
 
 
 def _prediction(vm: str, facts: tuple[Fact, ...]) -> Judgement:
-    """Every card where `predict` put it, with the address it foretold; read off what `subnet` and `address` saw."""
-    told = [fact.nics for fact in facts if isinstance(fact, MachinePredicted) and fact.vm == vm]
+    """Host, memory, processors, disks and every card as `predict` foretold, with its addresses.
+
+    Read off what `boot`, `subnet` and `address` saw.  Estimates of RPO and RTO are not compared.
+    """
+    told = [fact for fact in facts if isinstance(fact, MachinePredicted) and fact.vm == vm]
     if not told:
         return unproven("nothing was predicted")
-    if any(nics != told[0] for nics in told):
+    if any(replace(one, at_us=0) != replace(told[0], at_us=0) for one in told):
         return unproven("two predictions differ")
-    cards = [nic for nic in told[0] if not nic.dropped]
-    wrong: list[str] = []
+    cards = [nic for nic in told[0].nics if not nic.dropped]
+    wrong = _shape_otherwise(vm, told[0], facts)
     for seen in _seen("subnet", vm, facts):
         found = places(seen.observed, "observed")
         wrong += [f"{mac} was not predicted" for mac in sorted(found.keys() - {nic.mac.lower() for nic in cards})]
@@ -235,14 +239,33 @@ def _prediction(vm: str, facts: tuple[Fact, ...]) -> Judgement:
                 wrong.append(f"{nic.mac} is not on {nic.network or 'nothing'}, {nic.subnet or 'no subnet'}")
     for seen in _seen("address", vm, facts):
         held = addresses(seen.observed, "observed")
-        wrong += [f"{nic.mac} has not the address {nic.address}" for nic in cards if not _as_told(nic, held)]
+        wrong += [f"{nic.mac} has not the address {one}" for nic in cards for one in _missing(nic, held)]
     return fails("; ".join(wrong)) if wrong else passes(f"{cards_of(len(cards))}, each as predicted")
 
 
-def _as_told(nic: NicPredicted, held: dict[str, list[IPv4Interface | IPv6Interface]]) -> bool:
-    if nic.address is None:
-        return True
-    return any(same_address(one, nic.address) for one in held.get(nic.mac.lower(), []))
+def _shape_otherwise(vm: str, told: MachinePredicted, facts: tuple[Fact, ...]) -> list[str]:
+    """What `boot` saw of host, memory, processors and disks that was foretold otherwise.
+
+    A prediction without memory was made before these were foretold.
+    """
+    if not told.memory_mib:
+        return []
+    foretold = (told.host, told.memory_mib, told.vcpus, [disk.disk for disk in told.disks])
+    wrong: list[str] = []
+    for seen in _seen("boot", vm, facts):
+        found = seen_machine(seen.observed)[1:]
+        if not found:
+            raise Unreadable("boot saw no host, memory, processors and disks")
+        names = ("host", "memory in MiB", "processors", "disks")
+        pairs = zip(names, foretold, found, strict=True)
+        wrong += [f"{name}: {value}, not {expected}" for name, expected, value in pairs if value != expected]
+    return wrong
+
+
+def _missing(nic: NicPredicted, held: dict[str, list[IPv4Interface | IPv6Interface]]) -> list[str]:
+    """The addresses foretold of a card that it does not have."""
+    foretold = [*([] if nic.address is None else [nic.address]), *nic.others]
+    return [one for one in foretold if not any(same_address(has, one) for has in held.get(nic.mac.lower(), []))]
 
 
 def _seen(check: str, vm: str, facts: tuple[Fact, ...]) -> list[Observed]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from typing_extensions import TypeAliasType
 
+from drill.model.finding import Finding
 from drill.model.point import HostPicture, Point
 
 # A named alias, so that pydantic can follow the recursion; `Json` inside a plain union sends it round for ever.
@@ -51,7 +52,8 @@ class HostSeen:
 class NicPredicted:
     """Where a card will land and the rule that says so (spec J1, F2, F5, J6); `network` None = connected to nothing.
 
-    `subnet` and `address` are None where nothing is predicted; `dropped` cards are not built (target size).
+    `subnet` and `address` are None where nothing is predicted; `dropped` cards are not built (target size).  `others`
+    are the addresses that the card has beside the first one, of either family (J5).
     """
 
     index: int
@@ -64,11 +66,26 @@ class NicPredicted:
     mode: str
     dropped: bool
     rule: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskPredicted:
+    """Where a disk will lie: a storage location, by which class ("" for none), and the rule that says so (spec G)."""
+
+    disk: str
+    location: str
+    classification: str
+    rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePredicted:
-    """What `predict` said about one machine before anything moved."""
+    """What `predict` said about one machine before anything moved.
+
+    `rpo_seconds` and `rto_seconds` are estimates, None where nothing is known to estimate from; `findings` are what
+    stands in the way, by rule, object and remedy.  A record made before there were `memory_mib` and `vcpus` has 0.
+    """
 
     at_us: int
     vm: str
@@ -76,6 +93,12 @@ class MachinePredicted:
     group: int
     size: str
     nics: tuple[NicPredicted, ...]
+    disks: tuple[DiskPredicted, ...] = ()
+    memory_mib: int = 0
+    vcpus: int = 0
+    rpo_seconds: float | None = None
+    rto_seconds: float | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

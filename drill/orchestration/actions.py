@@ -14,8 +14,8 @@ from functools import singledispatchmethod
 from drill import checks
 from drill.checks.data import source_ledger
 from drill.checks.service import await_services
+from drill.core.landing import global_addresses
 from drill.core.points import choose
-from drill.core.prediction import global_addresses
 from drill.errors import Unknown, Unreachable, Usage
 from drill.model import command as c
 from drill.model import rows

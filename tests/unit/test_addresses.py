@@ -30,9 +30,14 @@ def taken(**holders: str) -> Taken:
 @pytest.mark.spec("J4.a")
 def test_a_static_card_may_be_given_an_address_and_otherwise_keeps_its_own() -> None:
     given = allocate(CARD, "10.0.0.50", source=WEB, target=WEB, taken=Taken(), wanted="10.0.0.60")
-    kept = allocate(CARD, "10.0.0.50", source=OTHER, target=WEB, taken=Taken())
-    assert (given.address, kept.address) == ("10.0.0.60", "10.0.0.50")
-    assert kept.rule == "J4: static address kept"
+    assert given.address == "10.0.0.60"
+    for source, address in ((WEB, "10.0.0.50"), (OTHER, "10.0.0.11"), (None, "10.0.0.11")):
+        kept = allocate(CARD, address, source=source, target=WEB, taken=Taken())
+        assert (kept.address, kept.rule) == (address, "J4: static address kept")
+    poolless = replace(WEB, pool=None)
+    assert (
+        allocate(CARD, "10.0.0.11", source=poolless, target=poolless, taken=Taken()).rule == "J4: static address kept"
+    )
 
 
 @pytest.mark.spec("J4.b")

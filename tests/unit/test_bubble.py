@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from drill.core.bubble import Inmate, probes
-from drill.core.prediction import source_subnet
+from drill.core.landing import source_subnet
 from drill.model.estate import Item
 from drill.model.fact import NicPredicted
 from tests.paper import MACS, estate

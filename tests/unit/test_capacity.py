@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +72,8 @@ def test_the_age_of_a_point_is_the_interval_and_its_way() -> None:
     assert capacity.rpo_seconds(observed(24), 0) == 30
     assert capacity.rpo_seconds(observed(24), 1) == 30 + 20 * 60
     assert capacity.rpo_seconds(observed(), MIB) == 30
+    slow = replace(observed(24), took_seconds=(1.5, 45.0))
+    assert (capacity.rpo_seconds(slow, 0), capacity.rpo_seconds(slow, MIB / 2)) == (75, 90)
 
 
 def test_a_location_that_is_too_small_is_named_with_what_is_missing() -> None:

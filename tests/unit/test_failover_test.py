@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 
 from drill.core.failover_test import FailoverTest, derived_uuid, failover_test
-from drill.core.owed import BEATS_MIN, HEARTBEAT_SERVICE
+from drill.core.owed import BEATS_MIN, HEARTBEAT_SERVICE, expectations
+from drill.core.prediction import predict_nics
 from drill.core.verdicts import judge
 from drill.errors import Failed, Unknown
 from drill.model import command as c
 from drill.model.fact import RunEnded, ServiceAnswered, StepEnded
+from drill.model.target import Target, TargetNic
 from drill.model.verdict import Outcome
 from drill.orchestration.perform import Performer
-from tests.paper import NOW, MemoryJournal, MemoryRecord, Paper, StandingClock, estate
+from tests.paper import NOW, MemoryJournal, MemoryRecord, Paper, StandingClock, estate, primary
 
 
 def order(**changes: object) -> FailoverTest:
@@ -51,6 +53,30 @@ def test_a_healthy_plan_passes_and_leaves_nothing() -> None:
     assert paper.made == set()
     assert [(one.check, one.vm, one.reason) for one in verdict.checks if one.outcome is not Outcome.PASS] == []
     assert (verdict.outcome, verdict.rpo_seconds, verdict.rpo_records, verdict.rto_seconds) == (Outcome.PASS, 20, 10, 9)
+
+
+@pytest.mark.spec("J4.c")
+@pytest.mark.parametrize("machines", [("web",), ("app", "web")])
+def test_an_address_in_use_is_refused_by_its_holder_before_anything_is_made(machines: tuple[str, ...]) -> None:
+    known = estate()
+    wanted = Target(nics=(TargetNic(source=0, addresses=("10.61.1.9",)),))
+    items = {name: replace(one, target=wanted) for name, one in known.items.items() if name in ("db", *machines)}
+    paper, record = Paper(), MemoryRecord()
+    performer = Performer(
+        act=paper, journal=MemoryJournal(), recorder=record, clock=StandingClock(), cancel_asked=lambda: False
+    )
+    outcome = performer.perform(failover_test(order(estate=replace(known, items={**known.items, **items}))))
+    assert outcome == "failed"
+    assert not {"MakeOverlays", "MakeBubble", "DefineMachine"} & set(names(paper))
+    ended = next(one for one in record.facts if isinstance(one, RunEnded))
+    assert f"machine {machines[0]}: address 10.61.1.9 of card 0 is used by db" in ended.detail
+    assert ("and 1 more" in ended.detail) is (len(machines) > 1)
+
+
+def test_a_card_with_several_addresses_is_checked_for_all_of_them() -> None:
+    nic = predict_nics(estate().items["db"], primary("db"), estate())[0]
+    expected = expectations(estate().items["db"], (replace(nic, others=("fd01::b",)),), None, None, {})
+    assert expected["address"] == {"nics": [{"mac": nic.mac, "address": "10.61.1.11", "others": ["fd01::b"]}]}
 
 
 def test_a_history_that_cannot_be_read_leaves_the_rows_unproven_and_the_drill_goes_on() -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from drill.core import storing
 from drill.core.storing import Free
 from drill.model.estate import Estate
+from drill.model.fact import DiskPredicted
 from drill.model.storage import StorageLocation, StorageMapping
 from drill.model.target import ItemDisk, Target, TargetDisk
 from tests.new_york import GIB, estate, mended, told
 
 
-def placed(known: Estate, machine: str, free: Free | None = None, **disk: object) -> storing.DiskPlaced:
+def placed(known: Estate, machine: str, free: Free | None = None, **disk: object) -> DiskPredicted:
     item = known.items[machine]
     return storing.place(
         known, item, known.hosts[item.target_host], replace(item.disks[0], **disk), free=free or Free.of(known)  # type: ignore[arg-type]

@@ -526,7 +526,67 @@ def test_a_prediction_that_did_not_come_true_fails(fields: dict[str, object]) ->
     assert result(foretold(**fields), "prediction", "app").outcome is Outcome.FAIL
 
 
+@pytest.mark.spec("S6.a")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"host": "chi2"}, "host: chi1, not chi2"),
+        ({"memory_mib": 256}, "memory in MiB: 192, not 256"),
+        ({"vcpus": 2}, "processors: 1, not 2"),
+        ({"disks": ()}, "disks: ['vda', 'vdb'], not []"),
+    ],
+)
+def test_a_machine_that_came_up_otherwise_than_foretold_fails(change: dict[str, object], says: str) -> None:
+    facts = tuple(
+        replace(fact, **change) if isinstance(fact, MachinePredicted) and fact.vm == "app" else fact  # type: ignore[arg-type]
+        for fact in FACTS
+    )
+    found = result(facts, "prediction", "app")
+    assert (found.outcome, found.reason) == (Outcome.FAIL, says)
+
+
+def test_a_record_from_before_machines_were_foretold_is_judged_by_its_cards() -> None:
+    old = tuple(
+        replace(fact, memory_mib=0, vcpus=0, disks=()) if isinstance(fact, MachinePredicted) else fact
+        for fact in with_observed(FACTS, "boot", "app", {"state": "running"})
+    )
+    assert result(old, "boot", "app").outcome is Outcome.PASS
+    assert result(old, "prediction", "app").outcome is Outcome.PASS
+    new = with_observed(FACTS, "boot", "app", {"state": "running"})
+    assert result(new, "prediction", "app").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("held", "outcome"),
+    [
+        (["10.61.1.12/24", "fd01::b/64"], Outcome.PASS),
+        (["10.61.1.12/24"], Outcome.FAIL),
+        (["10.61.1.12/24", "fd01::b/64", "fd01::c/64"], Outcome.FAIL),
+    ],
+)
+def test_every_address_that_was_foretold_is_on_the_card_and_no_other(held: list[str], outcome: Outcome) -> None:
+    mac = next(one.nics[0].mac for one in FACTS if isinstance(one, MachinePredicted) and one.vm == "app")
+    expected: Json = {"nics": [{"mac": mac, "address": "10.61.1.12", "others": ["fd01::b"]}]}
+    seen: Json = {"nics": [{"mac": mac, "addresses": list(held)}]}
+    facts = with_observed(with_expected(FACTS, "address", "app", expected), "address", "app", seen)
+    assert result(facts, "address", "app").outcome is outcome
+
+
+def test_a_prediction_of_several_addresses_holds_when_the_card_has_them_all() -> None:
+    cards = next(one.nics for one in FACTS if isinstance(one, MachinePredicted) and one.vm == "app")
+    seen: Json = {
+        "nics": [
+            {"mac": one.mac, "addresses": [f"{one.address}/24", *(["fd01::b/64"] if one is cards[0] else [])]}
+            for one in cards
+            if not one.dropped
+        ]
+    }
+    for other, outcome in (("fd01::b", Outcome.PASS), ("fd01::c", Outcome.FAIL)):
+        facts = with_observed(foretold(others=(other,)), "address", "app", seen)
+        assert result(facts, "prediction", "app").outcome is outcome
+
+
 def test_a_prediction_without_its_observations_is_unknown() -> None:
-    for check in ("subnet", "address"):
+    for check in ("boot", "subnet", "address"):
         facts = tuple(fact for fact in FACTS if fact is not observation(FACTS, check, "app"))
         assert result(facts, "prediction", "app").outcome is Outcome.UNKNOWN

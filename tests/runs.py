@@ -1,7 +1,7 @@
 """An invented run of the three-tier shop, every check passing: what the tests of verdicts and reports start from.
 
 facts = passing()
-judge(with_observed(facts, "boot", "db", {"state": "crashed"}))   # a defect in one observation
+judge(crashed(facts, "db"))                                        # a defect in one observation
 judge(without(facts, 7))                                          # a fact gone
 """
 
@@ -98,6 +98,12 @@ def at(seconds: float) -> int:
 def without(facts: tuple[Fact, ...], index: int) -> tuple[Fact, ...]:
     """The facts with one of them gone."""
     return facts[:index] + facts[index + 1 :]
+
+
+def crashed(facts: tuple[Fact, ...], vm: str) -> tuple[Fact, ...]:
+    """The run where one machine was seen crashed."""
+    seen = observation(facts, "boot", vm).observed
+    return with_observed(facts, "boot", vm, {**seen, "state": "crashed"} if isinstance(seen, dict) else None)
 
 
 def with_observed(facts: tuple[Fact, ...], check: str, vm: str, observed: Json) -> tuple[Fact, ...]:

@@ -9,7 +9,7 @@ from drill.model.estate import Estate, Item
 from drill.model.fact import DiskPredicted
 from drill.model.finding import Finding
 from drill.model.server import Host
-from drill.model.storage import StorageClassification, StorageLocation
+from drill.model.storage import StorageClassification, StorageLocation, StorageMapping
 from drill.model.target import ItemDisk, TargetDisk
 
 DEFAULT = "default"
@@ -106,7 +106,10 @@ def best_location(locations: Iterable[StorageLocation], size_bytes: int, free: F
 
 
 def mappings(estate: Estate) -> tuple[Finding, ...]:
-    """Mappings whose classes do not exist, or are not offered to the host groups of a pair's clouds (G1)."""
+    """Mappings whose classes do not exist, or that no pair between their servers can use (G1).
+
+    A pair can use one when each class is offered to a host group of its cloud.
+    """
     found = []
     for one in estate.storage_mappings:
         for server, name in ((one.source_server, one.source), (one.target_server, one.target)):
@@ -114,18 +117,30 @@ def mappings(estate: Estate) -> tuple[Finding, ...]:
                 problem = f"server {server} has no storage classification {name}"
                 cure = "declare it, or remove the mapping"
                 found.append(Finding(rule="G1", kind="storage mapping", name=one.source, problem=problem, remedy=cure))
-        for pair in estate.pairs.values():
-            source, target = estate.clouds[pair.source], estate.clouds.get(pair.target)
-            if target is None or (source.server, target.server) != (one.source_server, one.target_server):
-                continue
-            for cloud, name in ((source.name, one.source), (target.name, one.target)):
-                if not _offered(estate, cloud, name):
-                    problem = f"no host group of cloud {cloud} reaches storage of it"
-                    cure = f"offer a location of {name} to a host group of {cloud}"
-                    found.append(
-                        Finding(rule="G1", kind="storage classification", name=name, problem=problem, remedy=cure)
-                    )
+        found += _unusable(estate, one)
     return tuple(found)
+
+
+def _unusable(estate: Estate, one: StorageMapping) -> list[Finding]:
+    """What each pair between the mapping's servers lacks; nothing where one of them lacks nothing."""
+    missing: list[list[Finding]] = []
+    for pair in estate.pairs.values():
+        source, target = estate.clouds[pair.source], estate.clouds.get(pair.target)
+        if target is None or (source.server, target.server) != (one.source_server, one.target_server):
+            continue
+        ends = ((source.name, one.source), (target.name, one.target))
+        missing.append(
+            [
+                Finding(
+                    rule="G1", kind="storage classification", name=name,
+                    problem=f"no host group of cloud {cloud} reaches storage of it",
+                    remedy=f"offer a location of {name} to a host group of {cloud}",
+                )
+                for cloud, name in ends
+                if not _offered(estate, cloud, name)
+            ]
+        )  # fmt: skip
+    return [finding for each in missing for finding in each] if all(missing) else []
 
 
 def _offered(estate: Estate, cloud: str, classification: str) -> bool:

@@ -12,14 +12,14 @@ from playwright.sync_api import Page
 from drill.model.fact import Fact
 from drill.reporting import html
 from tests.browser.conftest import Open
-from tests.runs import passing, renamed, with_observed
+from tests.runs import crashed, passing, renamed, with_observed
 
 HASH = "0" * 64
 NAMES = json.loads((Path(__file__).parents[1] / "bad" / "names.json").read_text(encoding="utf-8"))
 FACTS = passing()
 RUNS: dict[str, tuple[Fact, ...]] = {
     "pass": FACTS,
-    "fail": with_observed(FACTS, "boot", "db", {"state": "crashed"}),
+    "fail": crashed(FACTS, "db"),
     "unknown": with_observed(FACTS, "boot", "db", None),
     "cut short": FACTS[:30],
     "empty": (),

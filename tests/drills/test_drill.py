@@ -24,7 +24,7 @@ def nothing_left(shop: Shop) -> Iterator[None]:
     assert shop.picture("chi1") == before
 
 
-@pytest.mark.spec("F5.d", "J1.c", "L1.a", "L3.d")
+@pytest.mark.spec("F5.d", "J1.c", "K1.d", "L1.a", "L3.d", "L4.a", "S6.b")
 @pytest.mark.usefixtures("nothing_left")
 def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     latest = {vm: shop.verb("points", vm)["points"][-1]["sequence"] for vm in ("db", "app", "web")}
@@ -34,6 +34,10 @@ def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     cards = {
         one.vm: [(nic.subnet, nic.dropped) for nic in one.nics] for one in facts if isinstance(one, MachinePredicted)
     }
+    hosts = {
+        one.vm: (one.host, one.memory_mib > 0, len(one.disks)) for one in facts if isinstance(one, MachinePredicted)
+    }
+    started = [one.vm for one in facts if isinstance(one, StepEnded) and one.step.startswith("start machine")]
     seen = {(one.check, one.vm): one.observed for one in facts if isinstance(one, Observed)}
     assert found["verdict"] == "pass"
     assert all(chosen[vm] >= latest[vm] for vm in latest)  # a scheduled cycle may have come between
@@ -42,6 +46,9 @@ def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
         "app": [("web", False), ("data", False)],
         "web": [("web", False), (None, True)],  # the size allows one card of two
     }
+    assert hosts == {"db": ("chi1", True, 2), "app": ("chi1", True, 1), "web": ("chi1", True, 1)}
+    assert {vm: seen["boot", vm]["host"] for vm in cards} == dict.fromkeys(cards, "chi1")  # type: ignore[index, call-overload]
+    assert started == ["db", "app", "web"]
     assert {vm: seen["nic_count", vm]["count"] for vm in cards} == {"db": 1, "app": 2, "web": 1}  # type: ignore[index, call-overload]
     assert found["leftovers"] == []
     assert 0 < found["rpo_seconds"] < 60

@@ -13,7 +13,7 @@ from drill.reporting import junit
 from drill.reporting.publish import publish
 from drill.reporting.record import RunWriter
 from drill.reporting.summary import lines, summarize
-from tests.runs import RUN, passing, renamed, with_observed
+from tests.runs import RUN, crashed, passing, renamed, with_observed
 
 FACTS = passing()
 NAMES = json.loads((Path(__file__).parents[1] / "bad" / "names.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ def parsed(facts: tuple[Fact, ...]) -> JUnitXml:
 
 def defective() -> tuple[Fact, ...]:
     """A run with one check that fails and one that is unknown."""
-    return with_observed(with_observed(FACTS, "boot", "db", {"state": "crashed"}), "agent", "app", None)
+    return with_observed(crashed(FACTS, "db"), "agent", "app", None)
 
 
 def test_a_machine_is_a_suite_and_a_check_is_a_case() -> None:

@@ -21,7 +21,7 @@ from drill.model.fact import Fact, HostSeen, Json, PictureTaken, RunStarted, Scr
 from drill.reporting import html, page, timeline
 from drill.reporting.plain import line, visible
 from drill.reporting.record import load
-from tests.runs import RUN, START_US, TIERS, passing, png, renamed, screen, with_observed
+from tests.runs import RUN, START_US, TIERS, crashed, passing, png, renamed, screen, with_observed
 
 FACTS = passing()
 HASH = "c0ffee" * 10 + "beef"
@@ -164,7 +164,7 @@ def test_a_run_cut_short_anywhere_can_be_drawn_and_says_so(length: int) -> None:
 
 
 def test_what_failed_stands_before_what_could_not_be_proven_and_both_lead_to_their_evidence() -> None:
-    facts = with_observed(FACTS, "boot", "db", {"state": "crashed"})
+    facts = crashed(FACTS, "db")
     facts = with_observed(facts, "heartbeat", "db", None)
     content = page.build(facts, judge(facts), HASH)
     assert [(one.check, one.word) for one in content.attention] == [("boot", "Failed"), ("heartbeat", "Not proven")]

@@ -120,6 +120,22 @@ def test_a_cycle_of_one_item_is_a_cycle_of_its_group_at_one_instant(agent: Agent
     assert agent.workers["b"].status().cycles[-1].paused_seconds > 0
 
 
+def test_one_instant_an_hour_is_marked_for_all_items_to_keep(agent: Agent) -> None:
+    def marks() -> list[bool]:
+        return [point.group.hourly for point in agent.points("a") if point.group]
+
+    assert marks() == [True] * len(agent.instants()[:1]) + [False] * len(agent.instants()[1:])
+    agent.cycle("a")
+    agent.until(agent.settled, "the end of the round")
+    agent.clock.sleep(3600)
+    agent.cycle("a")
+    agent.until(agent.settled, "the end of the round")
+    assert marks()[0]
+    assert marks()[-1]
+    assert not any(marks()[1:-1])
+    assert len(marks()) > 2
+
+
 def test_the_items_of_a_group_share_their_beat(agent: Agent) -> None:
     assert agent.rounds.beat(1e9) == agent.rounds.beat(2e9) < 1e6
 

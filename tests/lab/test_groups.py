@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,9 @@ class Group:
     def must_run(self) -> None:
         assert {self.power(name) for name in NAMES} == {PowerState.RUNNING}
 
+    def one_must_stand_still(self) -> None:
+        assert PowerState.PAUSED in {self.power(name) for name in NAMES}
+
     def must_stand_still(self) -> None:
         assert {self.power(name) for name in NAMES} == {PowerState.PAUSED}
 
@@ -239,6 +243,7 @@ class TestSuspenderOfLibvirt(SuspenderContract):
     """The port's contract on a real guest."""
 
 
+@pytest.mark.spec("S5.a")
 def test_every_instant_of_a_group_is_one_instant_while_guests_are_written_in_turn(bench: Group, tmp_path: Path) -> None:
     bench.protect()
     numbers = []
@@ -270,25 +275,50 @@ def test_cycles_of_their_own_can_be_out_of_step(bench: Group, tmp_path: Path) ->
 
 def test_a_group_is_frozen_together_and_let_go(bench: Group) -> None:
     bench.protect()
-    found = bench.instant(application_consistent=True)
-    assert found.application_consistent, [bench.status(name).application_reason for name in NAMES]
+
+    def taken() -> None:
+        found = bench.instant(application_consistent=True)
+        assert found.application_consistent, [bench.status(name).application_reason for name in NAMES]
+
+    await_done(taken, "an instant of frozen guests", 90)
     bench.must_run()
     assert bench.runs()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_guests_run_again_when_the_agent_that_paused_them_is_no_more(bench: Group, how: signal.Signals) -> None:
+def test_guests_run_again_when_the_agent_is_killed_while_they_stand_still(bench: Group) -> None:
+    bench.protect()
+    cycle = threading.Thread(target=_tried, args=(bench,))
+    cycle.start()
+    try:
+        await_done(bench.one_must_stand_still, "a pause")
+        for pid in bench.near.pids("agent-source"):
+            os.kill(pid, signal.SIGKILL)
+        await_done(bench.must_run, "guests that run", PAUSE_SECONDS + 2)
+    finally:
+        cycle.join()
+    site.up(bench.lab.topology)
+    bench.protect()
+    assert bench.instant().points
+
+
+def test_guests_run_again_when_the_agent_that_paused_them_hangs(bench: Group) -> None:
     argv = [sys.executable, "-c", PAUSES_AND_WAITS, bench.hypervisor.uri, *NAMES]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             watching = int(process.stdout.readline())
             bench.must_stand_still()
-            process.send_signal(how)
+            process.send_signal(signal.SIGSTOP)
             await_done(bench.must_run, "guests that run", PAUSE_SECONDS + 2)
         finally:
             process.kill()
     await_done(lambda: _gone(watching), "the end of the process that watched", 20)
+
+
+def _tried(bench: Group) -> None:
+    """A cycle whose agent may be killed within it."""
+    with suppress(DrillError):
+        bench.cycle("gr-b")
 
 
 def _gone(pid: int) -> None:

@@ -31,6 +31,7 @@ def test_a_group_names_items_of_one_host(tmp_path: Path) -> None:
     assert estate.group_of("web") is None
 
 
+@pytest.mark.spec("S5.b")
 @pytest.mark.parametrize(
     ("groups", "problem"),
     [

@@ -19,7 +19,7 @@ _BLOCK_BYTES = 4096
 _BYPASS_BYTES = 1 << 18
 _BOUNCE_BYTES = 1 << 20
 _EARLY_BYTES = 4 << 20
-"""So much of a file that was written in short pieces begins its way to the disk: the sync at the end finds less left."""
+"""So much of a file that was written in short pieces begins its way to the disk: the sync at the end finds less."""
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -55,6 +55,11 @@ class Doors:
         known = membership.read(self.state)
         return location(known.location) if known is not None else in_file(self.state / VAULT_FILE)
 
+    def has_vault(self) -> bool:
+        """Whether one was named, registered with, or made in the state folder."""
+        named = bool(self.chosen) or membership.read(self.state) is not None
+        return named or (self.state / VAULT_FILE).exists()
+
     @contextmanager
     def database(self, *, proxy: VaultProxy | None = None) -> Iterator[Database]:
         """The database at the location, through `proxy` or the one that this server registered with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from drill.lab.place import Place
+from drill.lab.standing import LabHost
 from drill.model.fact import MachinePredicted, Observed, PointChosen, StepEnded
 from drill.reporting.record import read
 from fixtures.shop import Shop
@@ -134,3 +137,55 @@ def test_an_item_is_paused_resumed_resynced_locked_unprotected_and_protected_aga
     assert name in {f"{one['epoch']}/{one['sequence']}" for one in shop.verb("points", "web")["points"]}
     shop.verb("protect", "web")
     assert sealed()["epoch"] != first["epoch"]
+
+
+@pytest.mark.spec("A7.b", "B4.a", "B8.a")
+def test_servers_register_with_what_their_hosts_and_guests_report_and_their_clouds_are_synchronised(shop: Shop) -> None:
+    shop.verb("vault", "create", "shop", "--region", "lab")
+    for server in ("vmm-new-york", "vmm-chicago"):
+        key = str(shop.reports / f"{server}.key")
+        shop.verb("vault", "key", "make", server, "--to", key)
+        shop.verb("vault", "register", "--key-file", key, "--name", server, "--no-synchronise")
+    told = {one["name"]: one for one in shop.verb("vault", "servers")["servers"]}
+    assert sorted(told) == ["vmm-chicago", "vmm-new-york"]
+    (node,) = told["vmm-new-york"]["nodes"]
+    seen = {(one["place"], one["component"]): one["version"] for one in node["versions"]}
+    for argv, component in ((["libvirtd", "--version"], "libvirt"), (["uname", "-r"], "kernel")):
+        assert seen["ny1", component] in shop.lab.host("ny1").run(argv).stdout
+    assert {place for place, component in seen if component == "agent"} == {"ny1/app", "ny1/db", "ny1/web"}
+    assert "BEGIN CERTIFICATE" in node["particulars"]["certificate"]
+    clouds = {one["facts"]["name"]: one for one in shop.verb("vault", "clouds", "list")["clouds"]}
+    assert {name: one["facts"]["host_groups"] for name, one in clouds.items()} == {
+        "GoldCloud1": {"all": ["ny1"]},
+        "GoldCloud2": {"all": ["chi1"]},
+    }
+    assert [one["synchronised_us"] for one in clouds.values()] == [None, None]
+    assert shop.verb("vault", "clouds", "sync", "GoldCloud2") == {"clouds": ["GoldCloud2"]}
+    assert shop.verb("vault", "clouds", "sync") == {"clouds": ["GoldCloud1", "GoldCloud2"]}
+    assert "A CERTIFICATE" not in str(shop.verb("vault", "unregister", "vmm-chicago"))
+    assert [one["facts"]["name"] for one in shop.verb("vault", "clouds", "list")["clouds"]] == ["GoldCloud1"]
+
+
+MARKER = "what-a-disk-holds-goes-from-host-to-host"
+
+
+@pytest.mark.spec("R1.b")
+def test_what_is_written_to_a_disk_is_at_the_target_and_nowhere_at_the_controller(shop: Shop) -> None:
+    host = shop.lab.host("ny1")
+
+    def ask(command: str, **arguments: object) -> Any:
+        request = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(host.run(["virsh", "qemu-agent-command", "db", request]).stdout)["return"]
+
+    script = f"for n in $(seq 400); do echo {MARKER}-$n; done > /data/marker && sync"
+    pid = ask("guest-exec", path="/bin/sh", arg=["-c", script])["pid"]
+    while not (ended := ask("guest-exec-status", pid=pid))["exited"]:
+        pass
+    assert ended["exitcode"] == 0
+    shop.verb("cycle", "db")
+
+    def holding(place: Place | LabHost, folder: str) -> str:
+        return place.run(["sh", "-c", f"grep -rlaF {MARKER} {folder} || :"]).stdout.strip()
+
+    assert holding(shop.lab.host("chi1"), "/var/lib/drill/replica")
+    assert not holding(shop.lab.controller, "/var/lib/drill")

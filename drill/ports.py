@@ -500,6 +500,10 @@ class SourceAgent(Protocol):
         """Everything on this host that a drill might leave behind."""
         ...
 
+    def without_bitmap(self, domain: str) -> tuple[str, ...]:
+        """Disks of a domain that can hold no dirty bitmap, sorted: read whole in each cycle, compared by digests."""
+        ...
+
     def kernel(self) -> str:
         """The release of the host's kernel; libvirt does not tell it."""
         ...

@@ -24,15 +24,19 @@ _IDLE = 0  # VIR_DOMAIN_JOB_NONE
 class Drill:
     """drill: agents of both roles, a full copy and then cycles, each durable before it is acknowledged.
 
-    `pair` are the agents; with `secure` they are the lab's own, under mutual TLS, otherwise those without it.
+    `pair` are the agents; with `secure` they are the lab's own, under mutual TLS, otherwise those without.  After the
+    first cycle one begins by itself every `interval_seconds`; by default none does.
     """
 
-    def __init__(self, premises: Premises, machine: Machine, *, secure: bool) -> None:
+    def __init__(
+        self, premises: Premises, machine: Machine, *, secure: bool, interval_seconds: int = 24 * 3600
+    ) -> None:
         name, pair = ("drill", premises.secure) if secure else ("drill-no-tls", premises.plain)
         self.name = name
         self.runner = Runner()
         self._premises = premises
         self._machine = machine
+        self._interval_seconds = interval_seconds
         self._points: list[Point] = []
         self._pair = pair
         holder = Security(pair.certificate) if pair.certificate else None
@@ -54,7 +58,7 @@ class Drill:
             domain=self._machine.name,
             receiver=f"{self._pair.address}:{self._pair.receiver_port}",
             receiver_name=self._pair.name,
-            interval_seconds=24 * 3600,
+            interval_seconds=self._interval_seconds,
             witness=False,
         )
         with self._premises.network():
@@ -84,6 +88,11 @@ class Drill:
         """A cycle in which nothing changed; the point before it is the one to restore."""
         with self._premises.network():
             self._source_client.cycle(self._machine.uuid, witness=False)
+
+    def sequence(self) -> int:
+        """That of the newest point which the source knows to be sealed."""
+        with self._premises.network():
+            return self._source_client.status(self._machine.uuid).acknowledged_sequence
 
     def resync(self) -> int:
         """A cycle after tracking was lost; returns the bytes that were sent."""

@@ -6,7 +6,8 @@
     synced    every timing ends when what was made is durable; before it begins, the machine's disks are synced
     exact     what is restored is compared, byte for byte, with a raw file that got the same writes by other means
 
-Beside the rows: drill's empty cycle, what a resync sends for what differs, and the memory for a disk of 64 GiB.
+Beside the rows: drill's empty cycle, what a resync sends for what differs, the memory for a disk of 64 GiB, and how
+long a guest waits for its writes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drill.bench import peers, premises, workload
+from drill.bench import guest_writes, peers, premises, workload
 from drill.bench.command import Runner, stored_bytes
 from drill.bench.online import Drill, LibvirtPush
 from drill.bench.premises import Premises
@@ -39,7 +40,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to run; `peers` are the tools beside drill and libvirt, by name, those missing are left out."""
+    """What to run: `with_peers` the tools beside drill and libvirt, but those missing; no `guest_writes` where None."""
 
     shape: Shape = field(default_factory=Shape)
     disk_seed: int = 1
@@ -47,6 +48,7 @@ class Plan:
     rounds: int = 3
     with_peers: bool = True
     large_disk_bytes: int = LARGE_DISK_BYTES
+    guest_writes: guest_writes.Order | None = field(default_factory=guest_writes.Order)
 
 
 class Bench:
@@ -81,6 +83,7 @@ class Bench:
             "empty_cycle_ms": round(1000 * statistics.median(taken.seconds for taken in self._empty), 1),
             "resync_ratio": self._beside("resync", lambda: self._resync(ours)),
             "large_disk": self._beside("large disk", self._large),
+            "guest_write_latency_ms": self._beside("guest writes", self._guest_writes),
             "left_out": self._left_out,
             "conditions": self._conditions(),
         }
@@ -197,6 +200,14 @@ class Bench:
         taken = measure(tool.full, tool.runner, serving=tool.serving(), memory=tool.memory())
         tool.clear()
         return {"gib": size >> 30, "full_seconds": round(taken.seconds, 3), "peak_rss_mib": round(taken.peak_mib, 1)}
+
+    def _guest_writes(self) -> Mapping[str, object] | None:
+        """How long a guest waits for its writes; last, for its processor is emulated and takes what there is."""
+        order = self._plan.guest_writes
+        if order is None:
+            self._left_out["guest writes"] = "not asked for"
+            return None
+        return guest_writes.measured(self._place, order, self._progress)
 
     def _machine(self, name: str) -> Machine:
         self._image(self._place.images / f"{name}.qcow2")

@@ -82,24 +82,35 @@ def bench_stream(out: Output, mib: int, rounds: int) -> None:
     help="2 GiB with 1 GiB allocated and 64 MiB written; or a sixty-fourth of it, whose figures mean nothing.",
 )
 @click.option("--peers/--no-peers", "with_peers", default=True, show_default=True, help="Run the other tools too.")
+@click.option(
+    "--guest-writes/--no-guest-writes",
+    "with_guest",
+    default=True,
+    show_default=True,
+    help="Measure how long a guest waits for its writes, too; it takes a minute and a half.",
+)
 @spoken
 def bench_replication(
-    out: Output, disk_seed: int, write_seed: int, rounds: int, size: str, *, with_peers: bool
+    out: Output, disk_seed: int, write_seed: int, rounds: int, size: str, *, with_peers: bool, with_guest: bool
 ) -> None:
     """Copy a disk, change it, copy again, restore: drill beside the tools that are on this machine.
 
     Every tool gets the same disk and the same writes in the same run, and every timing ends with the data synced.
     """
-    from drill.bench import replication
+    from drill.bench import guest_writes, replication
     from drill.bench.workload import Shape
 
     tiny = Shape(disk_bytes=32 << 20, allocated_bytes=16 << 20, changed_bytes=1 << 20)
+    guest = guest_writes.Order()
+    if size == "tiny":
+        guest = guest_writes.Order(seconds=1, interval_seconds=1, copied_bytes=4 << 20)
     plan = replication.Plan(
         shape=Shape() if size == "full" else tiny,
         disk_seed=disk_seed,
         write_seed=write_seed,
         rounds=rounds,
         with_peers=with_peers,
+        guest_writes=guest if with_guest else None,
         large_disk_bytes=replication.LARGE_DISK_BYTES if size == "full" else 1 << 30,
     )
     found = replication.run(plan, out.progress)
@@ -125,6 +136,9 @@ def _table(found: Mapping[str, Any]) -> list[str]:
     if large is not None:
         said = f"{large['full_seconds']} s, {large['peak_rss_mib']} MiB"
         beside.append(f"a sparse disk of {large['gib']} GiB: {said}")
+    for when, one in (found["guest_write_latency_ms"] or {}).items():
+        said = f"median {one['median']} ms, 99 of 100 within {one['p99']} ms, worst {one['worst']} ms"
+        beside.append(f"a guest's write, {when.replace('_', ' ')}: {said}")
     return [
         *text.getvalue().splitlines(),
         *(f"{name}: {value}" for name, value in found["ratios"].items()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -10,7 +10,9 @@ import click
 from drill.cli._estate import estate_option, read_estate
 from drill.cli._items import chosen, items_argument
 from drill.cli.output import Output, spoken
+from drill.model.point import ItemStatus
 from drill.wiring.controller import Protection, RemoteHosts, system_clock
+from drill.wiring.preflight import full_read
 
 WAIT_SECONDS = 600.0
 
@@ -36,5 +38,10 @@ def command(out: Output, items: tuple[str, ...], every: bool, wait: bool, estate
             out.progress(f"{name}: first recovery point sealed")
         else:
             found.append(protection.status(name, identity))
-    lines = [f"{one.domain}: {one.state.value}, {one.acknowledged_sequence} points" for one in found]
-    out.result({"items": [asdict(one) for one in found]}, *lines)
+    found = [replace(one, without_bitmap=protection.source(one.domain).without_bitmap(one.domain)) for one in found]
+    out.result({"items": [asdict(one) for one in found]}, *map(_line, found))
+
+
+def _line(status: ItemStatus) -> str:
+    known = f"{status.domain}: {status.state.value}, {status.acknowledged_sequence} points"
+    return f"{known}; {full_read(status.without_bitmap)}" if status.without_bitmap else known

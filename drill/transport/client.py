@@ -208,6 +208,10 @@ class SourceClient:
         """Everything on the host that a drill might leave behind."""
         return self._client.call("picture", HostPicture)
 
+    def without_bitmap(self, domain: str) -> tuple[str, ...]:
+        """Disks of a domain that can hold no dirty bitmap."""
+        return self._client.call("without_bitmap", tuple[str, ...], domain=domain)
+
     def kernel(self) -> str:
         """The release of the host's kernel."""
         return self._client.call("kernel", str)

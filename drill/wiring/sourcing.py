@@ -186,6 +186,10 @@ class SourceRole:
             firewall=bridges.guards(),
         )
 
+    def without_bitmap(self, domain: str) -> tuple[str, ...]:
+        """Disks of a domain that can hold no dirty bitmap."""
+        return tuple(sorted(self._world.backups.without_bitmap(domain)))
+
     def kernel(self) -> str:
         """The release of this host's kernel."""
         return platform.release()

@@ -34,6 +34,11 @@ def test_every_tool_gets_a_row_and_restores_what_was_written() -> None:
     assert all(row[key] > 0 for row in rows.values() for key in row if key.endswith("_seconds"))
     assert rows["drill"]["incremental_stored_mib"] < 1.2 < rows["libvirt-push"]["incremental_stored_mib"]
     assert found["resync_ratio"] < 1.05
+    waits = found["guest_write_latency_ms"]
+    assert list(waits) == ["without", "with_cycles", "during_full_copy"]
+    assert all(0 < one["median"] <= one["p99"] <= one["worst"] and one["writes"] >= 1 for one in waits.values())
+    assert waits["with_cycles"]["cycles"] >= 1
+    assert waits["during_full_copy"]["copies"] >= 1
     assert found["conditions"]["processors"] >= 1
 
 

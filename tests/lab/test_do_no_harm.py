@@ -5,17 +5,24 @@ The machine has one disk of each kind: qcow2, raw, and a qcow2 of version 2.  Th
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from drill.errors import DrillError
+from drill.estate import yaml
 from drill.lab import site, topology
+from drill.lab.place import environment
 from drill.model.point import Point
+from fixtures.command_line import ROOT
 from tests.lab.micro_machines import OWNER, await_agent, await_done, hypervisor_of, inside, prepared
 from tests.lab.replicated import Replicated, network_of
 
@@ -92,6 +99,39 @@ def test_disks_without_bitmaps_are_read_whole_in_one_job_with_those_that_have_th
     assert status.without_bitmap == ("vdb", "vdc")
     assert {seal.target for seal in point.disks} == set(SIZES)
     assert [name for name in vm.bitmaps("vda") if name.startswith("drill-")]
+
+
+def verb(vm: Replicated, estate: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the document of a verb that the lab's controller runs."""
+    argv = vm.lab.controller.argv_inside([sys.executable, "-m", "drill", *arguments, "--json"])
+    env = environment(vm.lab.name, "controller") | {"DRILL_ESTATE": str(estate)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def estate_of(vm: Replicated, folder: Path) -> Path:
+    """The shop's estate with this machine as its only item."""
+    page = yaml.read(ROOT / "fixtures" / "estates" / "shop.yaml").value
+    assert isinstance(page, dict)
+    item = {"name": vm.machine.name, "pair": "gold", "source_host": vm.near.name, "target": {"size": "standard"}}
+    file = folder / "estate.yaml"
+    file.write_text(json.dumps(page | {"protected_items": [item], "plans": []}))
+    return file
+
+
+def test_disks_that_are_read_whole_are_named_before_and_when_replication_begins(vm: Replicated, tmp_path: Path) -> None:
+    estate, name = estate_of(vm, tmp_path), vm.machine.name
+    code, found = verb(vm, estate, "preflight")
+    row = {"item": name, "ready": True, "problems": [], "without_bitmap": ["vdb", "vdc"]}
+    assert (code, found) == (0, {"items": [row]})
+    code, found = verb(vm, estate, "protect", name, "--no-wait")
+    assert (code, found["items"][0]["without_bitmap"]) == (0, ["vdb", "vdc"])
+    with network_of(vm.near):
+        vm.source.unprotect(vm.item)
+    vm.kill_agent(vm.near, "agent-source")
+    code, found = verb(vm, estate, "preflight", name)
+    assert (code, found["items"][0]["ready"]) == (6, False)
+    assert "the agent's source role does not answer" in found["items"][0]["problems"][0]
 
 
 class Cycle:

@@ -162,11 +162,13 @@ def test_a_window_is_no_longer_than_a_day(seconds: int) -> None:
 
 
 @pytest.mark.spec("E6.a", "E6.b")
-@pytest.mark.parametrize(("hours", "additional"), [(13, 24), (-1, 24), (4, 4), (12, 1)])
+@pytest.mark.parametrize(("hours", "additional"), [(13, 24), (-1, 24), (1, 0), (1, 1), (4, 4), (12, 12), (12, 1)])
 def test_application_consistent_points_rarer_than_what_is_kept_are_refused(hours: int, additional: int) -> None:
     with pytest.raises(Refused) as caught:
         retention.check(replace(POLICY, additional=additional), hours)
     assert caught.value.rule == "E6"
+    assert f"every {hours} h" in caught.value.reason
+    assert ("1 to 12 h" in caught.value.remedy) == (not 1 <= hours <= 12)
 
 
 @pytest.mark.spec("E6.a", "E6.b")

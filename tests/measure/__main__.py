@@ -21,7 +21,7 @@ from fixtures.command_line import ROOT
 from tests.measure.hunt import Found, Hunt
 from tests.measure.mutation import Explanation, Mutant, draw, explanations, sources
 
-TESTS = ("tests/unit", "tests/contract", "tests/bad", "tests/fuzz")
+TESTS = ("tests/unit", "tests/vault", "tests/contract", "tests/bad", "tests/fuzz")
 APART = (
     "unit/test_cli_verbs",
     "unit/test_conformance",
@@ -133,7 +133,7 @@ def lines(document: Mapping[str, Any]) -> list[str]:
 def coverage(out: Output) -> int:
     """Run the quick tests and report the branches of the core and the engine that none takes."""
     tool = str(Path(sys.executable).with_name("coverage"))
-    argv = [tool, "run", "-m", "pytest", "-q", "tests/unit", "tests/contract", "tests/bad"]
+    argv = [tool, "run", "-m", "pytest", "-q", *TESTS[:-1]]
     ran = subprocess.run(argv, cwd=ROOT, timeout=1800, check=False)
     if ran.returncode:
         raise Failed("measuring coverage", f"pytest ended with exit code {ran.returncode}")

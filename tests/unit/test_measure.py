@@ -107,7 +107,9 @@ def code_of(function: str) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("known", [pytest.param(one, id=one.function) for one in explanations()])
+@pytest.mark.parametrize(
+    "known", [pytest.param(one, id=f"{number} {one.function}") for number, one in enumerate(explanations(), start=1)]
+)
 def test_what_is_explained_stands_there_still(known: Explanation) -> None:
     code = code_of(known.function)
     assert set(known.removed) <= set(code)

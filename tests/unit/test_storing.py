@@ -168,6 +168,13 @@ def test_the_location_of_a_disk_is_found_by_the_longest_folder_that_holds_its_pa
     assert name("") is None
 
 
+def test_a_class_that_is_mapped_nowhere_has_no_target_class() -> None:
+    known = estate()
+    item, location = known.items["VM1"], known.storage_locations[0]
+    assert storing.mapped_class(known, item, location)
+    assert storing.mapped_class(replace(known, storage_mappings=()), item, location) == ""
+
+
 def test_a_region_has_no_storage_classes() -> None:
     known = estate()
     item = replace(known.items["VM1"], pair=replace(known.pairs["Gold"], target="", region="north"))

@@ -17,7 +17,6 @@ from drill.model.estate import Estate
 from drill.model.fact import Fact, Observed, RunEnded, ServiceAnswered, StepEnded
 from drill.reporting.record import RunWriter, runs_folder
 from drill.wiring.controller import Controller, controller_folder, system_clock
-from drill.wiring.desired import applied_estate
 
 STATE_FOLDER = "/var/lib/drill"
 DEFAULT_FILE = Path("estate.yaml")
@@ -53,7 +52,12 @@ def read_estate(path: Path) -> Estate:
     """The estate in a file; without a file of the default name the one that was applied.  Usage when there is none."""
     if path.is_file():
         return load(path)
-    applied = applied_estate(state_folder()) if path == DEFAULT_FILE else None
+    applied = None
+    if path == DEFAULT_FILE:
+        from drill.wiring.desired import AppliedEstates
+        from drill.wiring.vaults import Doors
+
+        applied = AppliedEstates(Doors(state_folder(), os.environ.get("DRILL_VAULT", ""))).estate()
     if applied is None:
         cure = "name one with --estate FILE or DRILL_ESTATE, or apply one: drill apply FILE"
         raise Usage(problem=f"there is no estate file {path}", cure=cure)

@@ -7,18 +7,20 @@ from pathlib import Path
 import click
 
 from drill.cli import _changes
-from drill.cli._estate import estate_argument, sound_file, state_folder
+from drill.cli._estate import estate_argument, sound_file
+from drill.cli._vault import doors, vault_option
 from drill.cli.output import Output, spoken
 from drill.errors import Refused
 from drill.estate.proposal import propose, write
-from drill.wiring.desired import desired_objects
+from drill.wiring.desired import AppliedEstates
 
 
 @click.command()
 @estate_argument
 @click.option("--check", is_flag=True, help="Check and show the differences; write nothing.")
+@vault_option
 @spoken
-def command(out: Output, estate: Path, check: bool) -> None:
+def command(out: Output, estate: Path, check: bool, place: str) -> None:
     """Check an estate file as a whole, show what it changes, and write that.
 
     Everything is validated before anything is written, and it is written at once or not at all.  The same file again
@@ -27,7 +29,7 @@ def command(out: Output, estate: Path, check: bool) -> None:
     Examples: drill apply --check estate.yaml; drill apply estate.yaml
     """
     loaded = sound_file(estate)
-    with desired_objects(state_folder(), loaded.estate.vault) as store:
+    with AppliedEstates(doors(place)).objects(loaded.estate.vault) as store:
         proposal = propose(loaded, estate.absolute().parent, store)
         lines, document = _changes.lines(proposal), _changes.document(proposal)
         generation = proposal.state.generation

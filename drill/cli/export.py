@@ -7,26 +7,31 @@ from pathlib import Path
 import click
 
 from drill.cli._estate import state_folder
+from drill.cli._vault import doors, vault_option
 from drill.cli.output import Output, spoken
 from drill.errors import Failed, Usage
 from drill.estate.proposal import applied
 from drill.estate.writing import write
-from drill.wiring.desired import applied_vault, desired_objects
+from drill.wiring.desired import AppliedEstates
 
 
 @click.command()
-@click.option("--vault", help="Whose estate, where several were applied.")
+@click.argument("vault", metavar="[NAME]", required=False)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@vault_option
 @spoken
-def command(out: Output, vault: str | None, output: Path | None) -> None:
+def command(out: Output, vault: str | None, output: Path | None, place: str) -> None:
     """Write the applied estate as YAML; applying that changes nothing.
+
+    NAME is that of the vault, where several estates were applied on a machine without one.
 
     Example: drill export > estate.yaml
     """
-    name = vault or applied_vault(state_folder())
+    estates = AppliedEstates(doors(place))
+    name = vault or estates.name()
     if not name:
         raise Usage(problem=f"no estate was applied in {state_folder()}", cure="drill apply ESTATE.yaml")
-    with desired_objects(state_folder(), name) as store:
+    with estates.objects(name) as store:
         state = store.read()
     estate = applied(state).section.model_dump(mode="json", exclude_defaults=True)
     text = write(estate)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from drill.core import estate_rules
+from drill.core import estate_step, readiness
 from drill.core.differences import Difference, differences
 from drill.errors import BadInput, Damaged, Refused
 from drill.estate.load import Loaded, load_document
@@ -48,10 +48,10 @@ def read_estate(path: Path) -> Loaded:
 def propose(loaded: Loaded, folder: Path, store: DesiredObjects) -> Proposal:
     """Compare a file (that lies in `folder`) with what was applied, and ask the rules; nothing is written."""
     state, objects = store.read(), split(loaded, folder)
-    found = estate_rules.findings(loaded.estate)
+    found = readiness.declared(loaded.estate)
     before, trouble = _before(state)
     if before is not None:
-        found += estate_rules.step(before, loaded.estate)
+        found += estate_step.step(before, loaded.estate)
     return Proposal(
         estate=loaded.estate,
         objects=objects,

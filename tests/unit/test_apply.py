@@ -181,7 +181,7 @@ def test_two_applied_estates_are_told_apart_by_the_vaults_name(drill: Verbs) -> 
     drill("apply", SHIPPED[1])
     drill("apply", SHIPPED[2])
     assert "several estates" in str(drill("export", code=2))
-    assert drill("export", "--vault", "shop")["vault"] == "shop"
+    assert drill("export", "shop")["vault"] == "shop"
 
 
 def test_what_somebody_wrote_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -167,10 +167,11 @@ class Hunt:
     def _lived(self, mutant: Mutant | None, numbers: Sequence[int]) -> dict[str, Any]:
         """In a fork: run tests on a mutant until one fails."""
         self._settle()
-        if mutant is not None:
-            numbers = sorted(numbers, key=lambda number: number not in self.killers[mutant.file])
-            bring_to_life(mutant)
         tests = 0
+        if mutant is not None:
+            numbers = (
+                sorted(numbers, key=lambda number: number not in self.killers[mutant.file]) if _lives(mutant) else ()
+            )
         for number in numbers:
             tests += 1
             self._run(number, deadline=SECONDS_LEAST + FACTOR * self.seconds[number])
@@ -198,6 +199,15 @@ class Hunt:
             signal.setitimer(signal.ITIMER_PROF, deadline)
             item.add_marker(pytest.mark.timeout(60 + deadline), append=False)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+
+def _lives(mutant: Mutant) -> bool:
+    """Bring a mutant to life; False where it cannot live: it kills nobody then, and counts as not reached."""
+    try:
+        bring_to_life(mutant)
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 def _judged(ended: Ended) -> Found:

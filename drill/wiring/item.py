@@ -22,7 +22,7 @@ from drill.core import lifecycle, retries
 from drill.core.lifecycle import ItemFacts
 from drill.core.retries import Schedule
 from drill.errors import Cancelled, DrillError, Failed, Refused
-from drill.model.point import CycleRecord, GroupOrder, ItemStatus, Point, ProtectionOrder
+from drill.model.point import CycleRecord, ItemStatus, Point, ProtectionOrder
 from drill.ports import Backups, Clock, Files, Freezer, Lanes, ReceiverLink
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.groups import Begun, Ready
@@ -102,10 +102,6 @@ class Worker:
             self._rounds = self._joined()
             self._begin_anew()
         self._wake.set()
-
-    def group_order(self) -> GroupOrder | None:
-        """The group that the order names."""
-        return self.order.group
 
     def can_come(self) -> bool:
         """Whether a cycle could begin now: none is running, and none waits for a person or after a failure."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from drill.model.point import GroupMark, GroupOrder
+from drill.model.point import GroupMark, ProtectionOrder
 from drill.replication.groups import Begun, GroupPorts, Meeting, Ready, begin_together
 
 PATIENCE_SECONDS = 10.0
@@ -32,8 +32,9 @@ log = logging.getLogger("drill.agent.source")
 class Member(Protocol):
     """An item as its group sees it."""
 
-    def group_order(self) -> GroupOrder | None:
-        """The group that its order names now."""
+    @property
+    def order(self) -> ProtectionOrder:
+        """What is replicated."""
         ...
 
     def can_come(self) -> bool:
@@ -143,13 +144,14 @@ class Rounds:
 
     def _missing(self, found: _Round) -> str:
         """Why the items that are there are not the whole group, empty where they are."""
-        orders = {self._members[one].group_order() if one in self._members else None for one in found.there}
+        orders = {self._members[one].order.group if one in self._members else None for one in found.there}
         order = next(iter(orders))
         if len(orders) != 1 or order is None:
             return "the items' orders do not agree on who belongs to the group: protect all of them again"
         lacking = [one for one in order.members if one not in found.there]
         if lacking:
-            return f"not ready in time: {', '.join(lacking)}"
+            known = [self._members[one].order.domain if one in self._members else one for one in lacking]
+            return f"not ready in time: {', '.join(known)}"
         return ""
 
     def _begin(self, found: _Round) -> str:

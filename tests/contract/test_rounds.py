@@ -148,7 +148,7 @@ def test_while_one_is_paused_by_the_operator_the_others_go_alone_and_no_guest_st
     assert agent.points("b")[-1].group is None
     assert len(agent.instants()) == before
     assert agent.pauses() == pauses
-    assert "not ready" in agent.workers["a"].status().group_reason
+    assert agent.workers["a"].status().group_reason == "not ready in time: c"
     agent.cycle("a")
     reasons = agent.workers["a"].status().health
     assert reasons.level is Health.WARNING

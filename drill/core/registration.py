@@ -166,7 +166,8 @@ def check_failover_certificate(cloud: RegisteredCloud, certificate: str, named: 
     if not named:
         raise Refused(f"the store of {cloud.facts.name} is encrypted", "B10", "name its certificate file")
     if named != certificate:
-        raise Refused(f"the store of {cloud.facts.name} was encrypted with another certificate", "B10")
+        reason = f"the store of {cloud.facts.name} was encrypted with another certificate"
+        raise Refused(reason, "B10", "name the file that its server registered with")
 
 
 def check_pair(
@@ -177,9 +178,10 @@ def check_pair(
 ) -> None:
     """Whether a pair may stand beside those that are known, by name (spec B6, B8, D1, D2, D4)."""
     if bool(pair.target) == bool(pair.region) or bool(pair.region) != bool(pair.store):
-        raise Refused(f"pair {pair.name} needs a target cloud, or a region and a store", "D1")
+        cure = "name one of them, and not both"
+        raise Refused(f"pair {pair.name} needs a target cloud, or a region and a store", "D1", cure)
     if pair.source == pair.target:
-        raise Refused(f"pair {pair.name}: cloud {pair.source} cannot replicate to itself", "D2")
+        raise Refused(f"pair {pair.name}: cloud {pair.source} cannot replicate to itself", "D2", "name another cloud")
     for name in filter(None, (pair.source, pair.target)):
         _check_choosable(name, clouds, servers)
         _check_free(pair, name, pairs.values())

@@ -127,11 +127,12 @@ class Borg(_Offline):
         self._archive("second")
 
     def restore(self, target: Path) -> str:
-        """Extract the second archive."""
-        with target.open("wb") as output:
-            output.truncate(0)
-        self._run("extract", "--sparse", f"{self._repository()}::second", cwd=target.parent)
-        target.with_name(self._source.name).replace(target)
+        """Extract the second archive, away from the image: borg writes to the name that it read."""
+        out = self._folder / "restored"
+        out.mkdir()
+        self._run("extract", "--sparse", f"{self._repository()}::second", cwd=out)
+        (out / self._source.name).replace(target)
+        out.rmdir()
         sync(target)
         return "qcow2"
 

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from drill.bench import workload
+from drill.bench import peers, workload
 from drill.bench.command import Runner
 from drill.bench.stopwatch import measure
 from drill.bench.workload import PAGE_BYTES, Shape
@@ -40,6 +41,30 @@ def test_every_tool_gets_a_row_and_restores_what_was_written() -> None:
     assert waits["with_cycles"]["cycles"] >= 1
     assert waits["during_full_copy"]["copies"] >= 1
     assert found["conditions"]["processors"] >= 1
+
+
+@pytest.mark.parametrize(
+    "tool", [peers.Convert, peers.NbdCopy, peers.Borg, peers.Restic], ids=lambda one: str(one.name)
+)
+def test_a_tool_that_reads_an_image_can_do_so_round_after_round(tool: type[Any], tmp_path: Path) -> None:
+    """It once moved the image away when it restored it beside it; only the first round had that tool then."""
+    program = {"qemu-img-convert": "qemu-img"}.get(tool.name, tool.name)
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed (./run --peers)")
+    image, target = tmp_path / "idle.qcow2", tmp_path / "restored"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "4M"], check=True, timeout=30)
+    found = tool(image, tmp_path / "kept")
+    for pattern in ("0x11", "0x22"):
+        found.full()
+        write = ["qemu-io", "-f", "qcow2", "-c", f"write -q -P {pattern} 1M 64k", str(image)]
+        subprocess.run(write, check=True, timeout=30)
+        found.incremental()
+        kind = found.restore(target)
+        argv = ["qemu-img", "compare", "-f", "qcow2", "-F", kind, str(image), str(target)]
+        assert subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
+        target.unlink()
+        found.clear()
+    assert [file.name for file in tmp_path.iterdir()] == [image.name]
 
 
 def test_the_same_seeds_give_the_same_disk_and_writes(tmp_path: Path) -> None:

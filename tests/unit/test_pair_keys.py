@@ -24,6 +24,7 @@ from drill.identity import pair_keys
 from drill.identity.authority import utc_now
 from drill.identity.pair_keys import PairFolder, PairKey, Session
 from drill.model.cycle import LogHeader
+from drill.model.estate import Policy
 from drill.model.identity import Role, identity
 from drill.transport import dial, paired
 from drill.transport.client import AgentClient, ReceiverClient
@@ -31,6 +32,7 @@ from drill.transport.frames import Kind, Wire
 from drill.transport.paired import Attempts, PairSecurity
 from drill.transport.service import Service
 from drill.transport.streams import TlsStream
+from drill.wiring import controller
 from drill.wiring.agent import SecondDoor
 from tests import trusted
 from tests.trusted import POINT, Asking, Paired, Vault, until
@@ -503,6 +505,22 @@ def test_an_agent_listens_for_pair_keys_once_there_is_one(vault: Vault) -> None:
         until(asked)
     finally:
         service.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "10.77.0.21:8084"),
+        ({"authentication": "pair-key"}, "10.77.0.21:8083"),
+        ({"authentication": "pair-key", "port": 9000}, "10.77.0.21:9000"),
+        ({"port": 9001}, "10.77.0.21:9001"),
+    ],
+    ids=["by certificate", "by pair key", "by pair key elsewhere", "by certificate elsewhere"],
+)
+def test_a_source_is_sent_to_the_port_of_its_policy(changed: dict[str, Any], expected: str) -> None:
+    policy = Policy(name="gold", copy_frequency_seconds=30, witness=False, **changed)
+    assert controller._receiver("10.77.0.21:8084", policy) == expected
+    assert controller._receiver("[fd00::21]:8084", policy) == expected.replace("10.77.0.21", "[fd00::21]")
 
 
 def test_the_key_is_in_no_log_no_error_and_no_output(

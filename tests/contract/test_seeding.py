@@ -176,6 +176,8 @@ def test_a_lost_or_added_part_is_found(carried: Carried) -> None:
         carried.medium.inodes[f"{ITEM}/{name}"] = kept
     carried.medium.write(f"{ITEM}/part-9999", 0, b"x")
     carried.refused(BadInput, "missing or too many")
+    carried.medium.write(f"{ITEM}/another", 0, b"x")
+    carried.refused(BadInput, "missing or too many: 'another, part-9999'")
 
 
 def test_a_medium_without_a_complete_seed_is_refused(carried: Carried) -> None:

@@ -138,6 +138,15 @@ def listed(plan: Plan, copied: Collection[str]) -> tuple[Listed, ...]:
     )
 
 
+def planned(plan: Plan, copied: Collection[str]) -> tuple[Finding, ...]:
+    """What keeps a planned failover from beginning: machines whose first copy is not done (M7)."""
+    pending = ", ".join(one.machine for one in listed(plan, copied) if not one.ready)
+    if not pending:
+        return ()
+    problem = f"the first copy of {pending} is not done"
+    return (_finding(plan, "M7", problem, "wait for it, or take them out of the plan"),)
+
+
 def sources(estate: Estate, ready: Collection[str]) -> tuple[str, ...]:
     """Servers that a plan can have for its source: those with a machine that is ready to fail over (K5)."""
     has = {estate.clouds[item.pair.source].server for name, item in estate.items.items() if name in ready}

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from drill.core.versions import MATRIX, judge
 from drill.model.estate import Estate, Item
 from drill.model.finding import Finding
-from drill.model.server import KVM_PROFILE, Host, Versions
+from drill.model.server import KVM_PROFILE, Host, Server, Versions
 from drill.model.vault import SeenVersion
 
 _SERVERS_MAX = 2
@@ -71,6 +71,19 @@ def _groups(estate: Estate) -> Iterator[Finding]:
             problem = "its hosts form a cluster with static addresses, and it has no replica broker"
             cure = "set a replica broker up by hand on the cluster and name it as replica_broker"
             yield Finding(rule="A8", kind="host group", name=group.key, problem=problem, remedy=cure)
+
+
+def nodes(server: Server, registered: Collection[str]) -> tuple[Finding, ...]:
+    """Nodes of a server's cluster that have not registered (O3): one of them may be what is left after an outage."""
+    return tuple(
+        Finding(
+            rule="O3", kind="server node", name=node.name,
+            problem=f"it belongs to the cluster {server.name} and is not registered",
+            remedy="register it, after the active node",
+        )
+        for node in server.nodes
+        if node.name not in registered
+    )  # fmt: skip
 
 
 def members(estate: Estate, machines: Mapping[str, int]) -> tuple[Finding, ...]:

@@ -22,7 +22,7 @@ from drill.errors import (
     Unsupported,
     Usage,
 )
-from drill.model.point import Health, ItemState
+from drill.model.point import Health, ItemState, Mode
 
 WELL = ItemFacts(has_point=True)
 NEW = ItemFacts(has_point=False)
@@ -64,6 +64,11 @@ def test_all_sixteen_states_have_their_names() -> None:
         failback complete
     """
     assert sorted(one.value for one in ItemState) == sorted(name.strip() for name in names.split(","))
+
+
+@pytest.mark.spec("S4.b")
+def test_all_five_modes_have_their_names() -> None:
+    assert [one.value for one in Mode] == ["none", "primary", "replica", "test replica", "extended replica"]
 
 
 @pytest.mark.spec("S3.a", "S3.b")

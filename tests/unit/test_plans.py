@@ -92,6 +92,14 @@ def test_machines_are_listed_with_their_first_copy_done_or_pending() -> None:
     assert [(one.machine, one.group, one.ready) for one in found] == [("a", 1, True), ("b", 1, False), ("c", 2, True)]
 
 
+@pytest.mark.spec("M7.a")
+def test_a_planned_failover_waits_for_every_first_copy() -> None:
+    assert plans.planned(plan("a b", "c"), {"a", "b", "c"}) == ()
+    found = plans.planned(plan("a b", "c"), {"b"})
+    assert told(found) == ["M7 plan p"]
+    assert "the first copy of a, c is not done" in found[0].problem
+
+
 @pytest.mark.spec("K5.a")
 def test_only_servers_with_a_machine_that_is_ready_are_sources() -> None:
     assert plans.sources(estate(), {"VM3"}) == ("server-NewYork",)

@@ -8,7 +8,7 @@ import pytest
 
 from drill.core import prerequisites
 from drill.model.estate import Estate
-from drill.model.server import HostGroup, Versions
+from drill.model.server import HostGroup, ServerNode, Versions
 from tests.new_york import GOLD, TESTED, estate, host, mended, told, with_region
 
 
@@ -228,4 +228,13 @@ def test_a_server_that_is_a_machine_stands_outside_the_protected_clouds() -> Non
     known.servers["server-NewYork"] = replace(server, virtual_machine="VM1")
     found = prerequisites.topology(known)
     assert told(found) == ["O1 server server-NewYork"]
+    assert mended(found)
+
+
+@pytest.mark.spec("O3.a")
+def test_every_node_of_a_stretched_cluster_is_registered() -> None:
+    server = replace(estate().servers["server-NewYork"], nodes=(ServerNode(name="n1"), ServerNode(name="n2")))
+    assert prerequisites.nodes(server, {"n1", "n2"}) == ()
+    found = prerequisites.nodes(server, {"n1"})
+    assert told(found) == ["O3 server node n2"]
     assert mended(found)

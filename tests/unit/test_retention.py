@@ -65,6 +65,7 @@ def test_items_of_a_group_keep_the_same_instant_of_an_hour_wherever_their_hours_
     assert len(kept[0] & kept[1]) >= 6
 
 
+@pytest.mark.spec("E5.b")
 @pytest.mark.parametrize("interval", [0.5, 5, 15])
 def test_a_policy_of_the_latest_only_keeps_the_window_alone(interval: float) -> None:
     kept, _ = lived(5, RetentionPolicy(window_seconds=600, additional=0), interval)

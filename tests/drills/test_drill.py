@@ -6,15 +6,18 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drill.core.verdicts import judge
 from drill.lab.place import Place
 from drill.lab.standing import LabHost
-from drill.model.fact import MachinePredicted, Observed, PointChosen, StepEnded
+from drill.model.fact import MachinePredicted, Observed, PointChosen, RunEnded, StepEnded
+from drill.model.verdict import Outcome
 from drill.reporting.record import read
-from fixtures.shop import Shop
+from fixtures.shop import ESTATE, Shop
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -57,6 +60,47 @@ def test_a_plan_comes_up_in_its_bubble_and_passes(shop: Shop) -> None:
     assert 0 < found["rpo_seconds"] < 60
     assert found["rpo_records"] > 0
     assert 0 < found["rto_seconds"] < 120
+
+
+@pytest.mark.spec("J4.d")
+@pytest.mark.usefixtures("nothing_left")
+def test_an_address_that_another_machine_holds_is_refused_before_anything_is_made(shop: Shop, tmp_path: Path) -> None:
+    text, place = ESTATE.read_text(encoding="utf-8"), tmp_path / "estate.yaml"
+    for card in (0, 1):  # db's only card and app's second one are on VMNetwork2
+        wanted = f"target: {{size: standard, nics: [{{source: {card}, addresses: [10.61.2.99]}}]}}"
+        text = text.replace("target: {size: standard}", wanted, 1)
+    place.write_text(text, encoding="utf-8")
+    found = shop.verb("test-failover", "shop", "--estate", str(place), exit_code=20)
+    facts = read(shop.reports / found["run"] / "run.jsonl")
+    ended = next(one for one in facts if isinstance(one, RunEnded))
+    assert "machine app: address 10.61.2.99 of card 1 is used by db" in ended.detail
+    assert not [one.step for one in facts if isinstance(one, StepEnded) and one.step.startswith(("make", "define"))]
+    refused = shop.verb("predict", "shop", "--estate", str(place), exit_code=5)
+    assert [one["name"] for one in refused["findings"]] == ["app"]
+
+
+@pytest.mark.spec("F2.b")
+@pytest.mark.usefixtures("nothing_left")
+def test_a_card_whose_network_is_not_mapped_comes_up_connected_to_nothing(shop: Shop, tmp_path: Path) -> None:
+    text, place = ESTATE.read_text(encoding="utf-8"), tmp_path / "estate.yaml"
+    text = text.replace("  - {source: VMNetwork2, target: VMNetwork2-Chicago}\n", "").replace(
+        "one-nic}  ", "standard}  "
+    )
+    text = re.sub(r"(?s)plans:.*", "", text).replace(
+        '      - {name: http, port: 80, request: "GET /health HTTP/1.0", expect: "200"}\n', ""
+    )
+    text = text.replace("    services:\n    ledgers: [/data/ledger]\n\n", "    ledgers: [/data/ledger]\n\n")
+    plan = (
+        "plans:\n  - name: lone\n    groups: [{items: [web]}]\n    objectives: {rpo_seconds: 600, rto_seconds: 600}\n"
+    )
+    place.write_text(text + plan, encoding="utf-8")
+    found = shop.verb("test-failover", "lone", "--estate", str(place), exit_code=None)
+    facts = read(shop.reports / found["run"] / "run.jsonl")
+    (told,) = (one.nics for one in facts if isinstance(one, MachinePredicted))
+    assert [(nic.network, nic.dropped) for nic in told] == [("VMNetwork1-Chicago", False), (None, False)]
+    judged = {one.check: one for one in judge(facts).checks if one.vm == "web"}
+    for check in ("nic_count", "subnet", "prediction"):
+        assert judged[check].outcome is Outcome.PASS, judged[check].reason
 
 
 @pytest.mark.usefixtures("nothing_left")

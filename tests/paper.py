@@ -254,7 +254,7 @@ def point(name: str) -> Point:
         item=seen.machine.uuid, epoch="e1", sequence=4, begun_us=NOW - 20_000_000, taken_us=NOW - 19_990_000,
         sealed_us=NOW - 19_000_000, full=False, application_consistent=False,
         disks=tuple(
-            DiskSeal(target=one.target, size_bytes=1 << 20, digest="00" * 16, witness="11" * 32)
+            DiskSeal(target=one.target, size_bytes=1 << 20, digest="00" * 32, witness="11" * 32)
             for one in seen.machine.disks
         ),
         log_digest="22" * 32, parent_digest="33" * 32, sent_bytes=4096,

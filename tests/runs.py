@@ -43,6 +43,7 @@ MACHINE_CHECKS = (
     "boot",
     "heartbeat",
     "disk_content",
+    "point_digest",
     "primary",
     "agent",
     "nic_count",
@@ -347,6 +348,7 @@ def _service(tier: Tier) -> tuple[Json, Json]:
 def _machine_observed(tier: Tier) -> Iterator[Fact]:
     built = [nic for nic in tier.nics if not nic.dropped]
     witnesses: Json = {"disks": {disk: _digest("witness", tier.vm, disk) for disk in tier.disks}}
+    digests: Json = {"disks": {disk: _digest("content", tier.vm, disk) for disk in tier.disks}}
     places: Json = {"nics": [{"mac": nic.mac, "network": nic.network, "subnet": nic.subnet} for nic in built]}
     macs: list[Json] = [nic.mac for nic in built]
     primary: Json = {"state": "running", "item_state": "replicating"}
@@ -357,6 +359,7 @@ def _machine_observed(tier: Tier) -> Iterator[Fact]:
     console = "\n".join(f"drill-heartbeat {beat}" for beat in (14, 15, 16))
     yield _seen("heartbeat", tier.vm, late + 2.6, {"beats_min": 2}, {"beats": [14, 15, 16]}, evidence=console)
     yield _seen("disk_content", tier.vm, late + 1.1, witnesses, witnesses)
+    yield _seen("point_digest", tier.vm, late + 1.3, digests, digests)
     yield _seen("primary", tier.vm, late + 0.1, primary, primary)
     yield _seen("agent", tier.vm, late + 0.1, {"answers": True}, {"answers": True, "seconds": 0.012})
     yield _seen("nic_count", tier.vm, late + 0.1, {"count": len(built)}, {"count": len(built), "nics": macs})

@@ -27,6 +27,7 @@ OBSERVERS: Final[Mapping[str, Observer]] = {
         network.subnet,
         network.address,
         data.disk_content,
+        data.point_digest,
         data.one_instant,
         database.database,
         database.database_rows,

@@ -26,6 +26,20 @@ def disk_content(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
     return {"disks": dict(found)}, {"epoch": point.epoch, "sequence": point.sequence}
 
 
+def point_digest(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json]:
+    """The content digest per disk of the point as stored, every byte read again; what rotted since the last scrub
+    would otherwise be served unseen."""
+    del clock
+    if check.point is None:
+        raise BadInput(where=check.vm, problem="no recovery point was chosen")
+    point = check.point
+    found = hosts.receiver(check.host).proof(point.item, point.epoch, point.sequence)
+    return (
+        {"disks": {target: digest or None for target, digest in found}},
+        {"epoch": point.epoch, "sequence": point.sequence},
+    )
+
+
 def replica_ledger(check: Check, hosts: Hosts, clock: Clock) -> tuple[Json, Json, LedgerRead]:
     """The ledger in the bubble *as the point held it*: the recovered guest goes on writing, and its own records,
     those younger than its boot, are left out."""

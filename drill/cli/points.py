@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from drill.cli import _damage
 from drill.cli._estate import estate_option, read_estate
 from drill.cli.output import Output, spoken
 from drill.core.groups import GroupPoint
@@ -57,7 +58,7 @@ def command(
             _change(receiver, identity, item, choice, reason if choice is locked else None)
     report = receiver.kept(identity)
     points = [asdict(one.point) for one in report.points]
-    out.result({"item": item, "points": points, "store": asdict(report)}, *_lines(report))
+    out.result({"item": item, "points": points, "store": asdict(report)}, *_lines(report, item))
 
 
 def _change(receiver: ReceiverAgent, identity: str, item: str, choice: str, reason: str | None) -> None:
@@ -69,11 +70,15 @@ def _change(receiver: ReceiverAgent, identity: str, item: str, choice: str, reas
         receiver.lock(identity, point.epoch, point.sequence, reason or "locked by the operator")
 
 
-def _lines(report: StoreReport) -> list[str]:
+def _lines(report: StoreReport, item: str) -> list[str]:
     kept = f"every cycle of {report.policy.window_seconds} s, {report.policy.additional} hourly points before"
     proven = [f"{target} proven {_time(at)}" for target, at in report.proven]
-    owed = [f"owed: {', '.join(report.owed)} must come from the source again"] if report.owed else []
-    return [*(_line(one) for one in report.points), *owed, f"kept: {kept}; longest chain {report.chain} files", *proven]
+    return [
+        *(_line(one) for one in report.points),
+        *_damage.lines(report, item),
+        f"kept: {kept}; longest chain {report.chain} files",
+        *proven,
+    ]
 
 
 def _line(kept: KeptPoint) -> str:

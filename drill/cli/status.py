@@ -7,9 +7,13 @@ from pathlib import Path
 
 import click
 
+from drill.cli import _damage
 from drill.cli._estate import estate_option, read_estate
+from drill.cli._items import each
 from drill.cli.output import Output, spoken
+from drill.errors import DrillError
 from drill.model.point import ItemStatus
+from drill.model.retention import StoreReport
 from drill.wiring.controller import Protection, RemoteHosts, system_clock
 
 
@@ -22,8 +26,29 @@ def command(out: Output, estate: Path) -> None:
     protection, now_us = Protection(known, RemoteHosts(known)), system_clock().now_us()
     hosts = sorted({one.source_host for one in known.items.values()})
     found = [status for host in hosts for status in protection.hosts.source(host).items()]
-    lines = [_line(one, now_us) for one in found] or ["no item is replicated"]
-    out.result({"items": [asdict(one) for one in found]}, *lines)
+    replicated = {one.domain: one.item for one in found if one.domain in known.items}
+    stores = each(tuple(replicated), lambda name: _store(protection, known.items[name].target_host, replicated[name]))
+    lines, items = [], []
+    for one in found:
+        store = stores.get(one.domain)
+        lines.append(_line(one, now_us))
+        lines += [f"  {line}" for line in _damage_of(store, one.domain)]
+        items.append(asdict(one) | {"store": asdict(store) if isinstance(store, StoreReport) else None})
+    out.result({"items": items}, *(lines or ["no item is replicated"]))
+
+
+def _store(protection: Protection, host: str, item: str) -> StoreReport | DrillError:
+    """What the item's receiver says; an agent that does not answer is no reason to keep quiet about the others."""
+    try:
+        return protection.hosts.receiver(host).kept(item)
+    except DrillError as error:
+        return error
+
+
+def _damage_of(store: StoreReport | DrillError | None, name: str) -> list[str]:
+    if isinstance(store, StoreReport):
+        return _damage.lines(store, name)
+    return [f"its replica cannot be looked at: {store}", f"what to do: {store.remedy}"] if store else []
 
 
 def _line(status: ItemStatus, now_us: int) -> str:

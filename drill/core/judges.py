@@ -81,6 +81,21 @@ def disk_content(seen: Observed) -> Judgement:
     return passes(f"{few(sorted(source))}: the content is the source's at the point's instant")
 
 
+def point_digest(seen: Observed) -> Judgement:
+    """Every byte that is stored of the point is what the source sent; null = it could not be read."""
+    sealed = witnesses(fields(seen.expected, "disks", where="expected")[0], "expected.disks")
+    listed = fields(seen.observed, "disks", where="observed")[0]
+    if not isinstance(listed, dict):
+        raise Unreadable("observed.disks names no disk")
+    stored = {target: text_or_none(value, "observed.disks") for target, value in listed.items()}
+    if sealed.keys() != stored.keys():
+        return fails(f"the point was sealed with disks {few(sorted(sealed))}, stored are {few(sorted(stored))}")
+    rotten = [target for target in sorted(sealed) if stored[target] != sealed[target]]
+    if rotten:
+        return fails(f"{few(rotten)}: what is stored has rotted, it is not what the source sent")
+    return passes(f"{few(sorted(sealed))}: every stored byte is what the source sent")
+
+
 def ledger(seen: Observed) -> Judgement:
     """The replica's ledger is whole and ends between what was acknowledged and what was sent when the point was taken.
 
@@ -314,6 +329,7 @@ JUDGES: Final[Mapping[str, Judge]] = {
         agent,
         heartbeat,
         disk_content,
+        point_digest,
         ledger,
         one_instant,
         primary,

@@ -28,8 +28,10 @@ def checks(plan: Plan, estate: Estate) -> tuple[tuple[str, str], ...]:
 
 
 def machine_checks(item: Item) -> tuple[str, ...]:
-    """The checks that one machine owes; a guest without an agent owes what its console and its disks can show."""
-    always = ("boot", "heartbeat", "disk_content", "primary")
+    """The checks that one machine owes; a guest without an agent owes what its console and its disks can show, and a
+    pair whose cycles take no witness of the source's export what the digests of its logs prove."""
+    witnessed = ("disk_content",) if item.pair.policy.witness else ()
+    always = ("boot", "heartbeat", *witnessed, "point_digest", "primary")
     inside = ("agent", "nic_count", "subnet", "address", "prediction") if item.agent else ()
     ledger = ("ledger",) if item.ledgers and item.agent else ()
     instant = ("one_instant",) if len(item.ledgers) > 1 and item.agent else ()
@@ -61,6 +63,7 @@ def expectations(
         "boot": {"state": "running"},
         "heartbeat": {"beats_min": BEATS_MIN},
         "disk_content": {"disks": {disk.target: disk.witness for disk in point.disks} if point else {}},
+        "point_digest": {"disks": {disk.target: disk.digest for disk in point.disks} if point else {}},
         "primary": {"state": "running", "item_state": "replicating"},
         "agent": {"answers": True},
         "nic_count": {"count": len(built)},

@@ -108,7 +108,9 @@ class Actions:
 
     @_act.register
     def _(self, command: c.ChoosePoint) -> PointChosen:
-        points = self.hosts.receiver(command.host).points(command.item)
+        kept = self.hosts.receiver(command.host).kept(command.item).points
+        whole = tuple(one.point for one in kept if not one.damaged)
+        points = whole if whole and command.choice == "latest" else tuple(one.point for one in kept)
         return PointChosen(at_us=self.clock.now_us(), vm=command.vm, point=choose(points, command.choice, command.vm))
 
     @_act.register

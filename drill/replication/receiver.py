@@ -105,8 +105,13 @@ class Receiver:
         )
 
     def proof(self, item: str, epoch: str, sequence: int) -> Generator[None, None, tuple[tuple[str, str], ...]]:
-        """(target, digest) per disk of a point as it is stored, slice by slice."""
-        return self._store.proof(item, epoch, sequence)
+        """(target, digest) per disk of a point as it is stored, slice by slice; where that found rot the scrub goes
+        on at once, to say which other points have it and what must come again."""
+        found = yield from self._store.proof(item, epoch, sequence)
+        if self._store.point(item, epoch, sequence).damaged:
+            while self._store.scrub(item):
+                yield
+        return found
 
     def forget(self, item: str) -> None:
         """Delete an item's replica; Refused while a run has disks over one of its points."""

@@ -33,6 +33,7 @@ TITLES: Final = {
     "boot": "Starts",
     "heartbeat": "Console heartbeat",
     "disk_content": "Disk content",
+    "point_digest": "Point proven",
     "primary": "Primary undisturbed",
     "agent": "Guest agent",
     "nic_count": "Network cards",

@@ -49,6 +49,7 @@ def test_a_guest_without_agent_is_judged_by_console_and_disks(shop: Shop, tmp_pa
     owed = next(one.checks for one in facts if isinstance(one, ChecksPlanned))
     beats = next(one for one in facts if isinstance(one, Observed) and one.check == "heartbeat")
     assert found["verdict"] == "pass"
-    assert {check for check, vm in owed if vm == "silent"} == {"boot", "heartbeat", "disk_content", "primary"}
+    shown = {"boot", "heartbeat", "disk_content", "point_digest", "primary"}
+    assert {check for check, vm in owed if vm == "silent"} == shown
     assert len(beats.observed["beats"]) >= 2  # type: ignore[index, call-overload, arg-type]
     assert any(isinstance(one, ScreenSeen) for one in facts)

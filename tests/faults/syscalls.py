@@ -6,9 +6,7 @@ the moment it attached or the thread began; the first thread that comes so far t
 
 from __future__ import annotations
 
-import re
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,17 +33,6 @@ def killed_at(pid: int, boundary: Boundary) -> Iterator[None]:
     inject = f"inject={boundary.call}:signal=SIGKILL:when={boundary.number}"
     with _attached(pid, ["-e", f"trace={boundary.call}", "-e", inject, "-o", "/dev/null"]):
         yield
-
-
-@contextmanager
-def counted(pid: int, calls: tuple[str, ...], log: Path) -> Iterator[dict[str, int]]:
-    """How often one thread makes each call at most, while the block lasts; filled when it has ended."""
-    found: dict[str, int] = {}
-    with _attached(pid, ["-e", f"trace={','.join(calls)}", "-o", str(log)]):
-        yield found
-    seen = re.findall(r"^(\d+) +(\w+)\(", log.read_text(errors="replace"), re.MULTILINE)
-    for (_, call), count in Counter(seen).items():
-        found[call] = max(found.get(call, 0), count)
 
 
 @contextmanager

@@ -141,17 +141,19 @@ def test_a_link_that_drops_fails_the_cycle_and_the_next_goes_on(vm: Replicated, 
 
 
 @contextmanager
-def small_store(vm: Replicated, mib: int) -> Iterator[None]:
-    """The receiver's store lies on a file system of its own, with little room beside what is there."""
+def small_store(vm: Replicated, room_mib: int) -> Iterator[int]:
+    """The receiver's store lies on a file system of its own, with little room beside what is there; yields the MiB
+    that are there."""
     small = f"{REPLICAS}.small"
     vm.kill_agent(vm.far, "agent-receiver")
+    used = int(vm.far.run(["du", "-sm", REPLICAS]).stdout.split()[0])
     vm.far.run(["mkdir", "-m", "700", small])
-    vm.far.run(["mount", "-n", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "small", small])
+    vm.far.run(["mount", "-n", "-t", "tmpfs", "-o", f"size={used + room_mib}m,mode=700", "small", small])
     vm.far.run(["cp", "-a", "--sparse=always", f"{REPLICAS}/.", small])
     vm.far.run(["mount", "-n", "--bind", small, REPLICAS])
     vm.mend()
     try:
-        yield
+        yield used
     finally:
         vm.kill_agent(vm.far, "agent-receiver")
         vm.far.run(["umount", "-n", REPLICAS, small])
@@ -160,7 +162,7 @@ def small_store(vm: Replicated, mib: int) -> Iterator[None]:
 
 
 def test_a_full_disk_of_the_receiver_keeps_its_points_and_goes_on_when_there_is_room(vm: Replicated) -> None:
-    with small_store(vm, 72), noise(vm, 20 << 20):
+    with small_store(vm, 30) as used, noise(vm, 20 << 20):
         sealed_soon(vm, "a cycle into the small store")
         failed: DrillError | None = None
         for number in range(4):
@@ -182,7 +184,7 @@ def test_a_full_disk_of_the_receiver_keeps_its_points_and_goes_on_when_there_is_
         assert vm.points() == kept
         assert vm.running()
         (pid,) = vm.far.pids("agent-receiver")
-        mounted = ["nsenter", "-t", str(pid), "-m", "mount", "-n", "-o", "remount,size=200m", REPLICAS]
+        mounted = ["nsenter", "-t", str(pid), "-m", "mount", "-n", "-o", f"remount,size={used + 160}m", REPLICAS]
         vm.far.place.run(mounted)
         point = sealed_soon(vm, "a cycle once there was room")
         assert (point.epoch, point.sequence, point.full) == (kept[-1].epoch, kept[-1].sequence + 1, False)

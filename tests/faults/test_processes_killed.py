@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from drill.core.retention import POINTS_MAX
 from drill.lab.standing import LabHost
 from drill.model.point import Point
 from tests.faults.bench_lab import (
@@ -20,7 +22,7 @@ from tests.faults.bench_lab import (
     sealed_soon,
     slow_link,
 )
-from tests.faults.syscalls import NETWORK, STORAGE, Boundary, counted, killed_at
+from tests.faults.syscalls import NETWORK, STORAGE, Boundary, killed_at
 from tests.lab.micro_machines import await_done
 from tests.lab.replicated import SIZES, Replicated, network_of
 
@@ -120,6 +122,10 @@ def test_a_receiver_killed_in_the_middle_of_a_log_loses_nothing(vm: Replicated) 
     assert not orphans(vm)
 
 
+class NotReached(AssertionError):
+    """The agent lives: the cycle ended before that call."""
+
+
 def killed_in_a_cycle(vm: Replicated, role: str, boundary: Boundary) -> Point:
     """An agent dies at a system call of a cycle; what was acknowledged stays, what was not comes with the next."""
     host = _host_of(vm, role)
@@ -132,10 +138,13 @@ def killed_in_a_cycle(vm: Replicated, role: str, boundary: Boundary) -> Point:
         cycle = UnderWay(vm)
         await_done(lambda: _must_be_dead_or_done(host, role, cycle), f"{role} to die", 60)
     cycle.join()
-    assert not host.pids(role), f"{role} did not come to {boundary}"
+    if host.pids(role):
+        raise NotReached(f"{role} did not come to {boundary}")
     vm.mend()
     point = sealed_soon(vm, f"a cycle after {role} was killed at {boundary}")
-    assert set(before) <= set(vm.points())
+    now = vm.points()
+    assert before[-1] in now
+    assert set(before) <= set(now) or len(before) >= POINTS_MAX - 2, "points are gone, and not by retention"
     assert (point.epoch, point.full) == (last.epoch, False)
     assert vm.differing(last) == []
     assert not orphans(vm)
@@ -165,31 +174,31 @@ def test_an_agent_killed_at_a_system_call_loses_nothing(vm: Replicated, role: st
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("role", [SOURCE, RECEIVER])
-def test_an_agent_killed_at_every_system_call_of_a_cycle_loses_nothing(
-    vm: Replicated, tmp_path: Path, role: str
-) -> None:
-    """Every call that changes files; of those on sockets, which are hundreds, a dozen of each kind."""
-    vm.io("vdb", "write -P 200 1M 200k", "write -z 8M 70k")
-    (pid,) = _host_of(vm, role).pids(role)
-    with counted(pid, STORAGE + NETWORK, tmp_path / "calls") as found:
-        sealed(vm)
-    boundaries = [Boundary(call, n) for call in STORAGE for n in range(1, found.get(call, 0) + 1)]
-    for call in NETWORK:
-        most = found.get(call, 0)
-        boundaries += [Boundary(call, n) for n in range(1, most + 1, most // 12 + 1)]
-    assert len(boundaries) > 30
-    reached = 0
-    for boundary in boundaries:
+def test_an_agent_killed_at_every_system_call_of_a_cycle_loses_nothing(vm: Replicated, role: str) -> None:
+    """Every call that changes files, in turn until a cycle ends before it comes to one more; of those on sockets,
+    which are hundreds, fewer and fewer."""
+    reached: Counter[str] = Counter()
+    for call in (*STORAGE, *NETWORK):
+        number = 1
+        while dies_in_a_cycle(vm, role, Boundary(call, number)):
+            reached[call] += 1
+            number += 1 if call in STORAGE else 1 + number // 4
+        sys.stderr.write(f"{role}: {dict(reached)}\n")
+    assert reached.keys() >= {"fdatasync", "fsync", "rename", "pwrite64", *NETWORK}
+    assert reached.total() >= 25, reached
+
+
+def dies_in_a_cycle(vm: Replicated, role: str, boundary: Boundary) -> bool:
+    """The same; False where the cycle ends before the agent comes to that call, also the second time."""
+    for _ in range(2):
         try:
             killed_in_a_cycle(vm, role, boundary)
-        except AssertionError as error:
-            if "did not come to" not in str(error):
-                raise
-        else:
-            reached += 1
-    assert reached >= 0.8 * len(boundaries), f"{reached} of {len(boundaries)}"
+        except NotReached:
+            continue
+        return True
+    return False
 
 
 def test_the_guest_is_left_as_it_was_found(vm: Replicated) -> None:

@@ -30,8 +30,8 @@ def defective() -> tuple[Fact, ...]:
 
 def test_a_machine_is_a_suite_and_a_check_is_a_case() -> None:
     document = parsed(FACTS)
-    assert [(suite.name, suite.tests) for suite in document] == [("run", 5), ("db", 14), ("app", 11), ("web", 11)]
-    assert (document.tests, document.failures, document.errors) == (41, 0, 0)
+    assert [(suite.name, suite.tests) for suite in document] == [("run", 5), ("db", 15), ("app", 12), ("web", 12)]
+    assert (document.tests, document.failures, document.errors) == (44, 0, 0)
     assert {case.classname for suite in document for case in suite} == {
         f"drill.shop.{one}" for one in ("run", "db", "app", "web")
     }
@@ -82,7 +82,7 @@ def test_the_summary_counts_what_the_verdict_says() -> None:
         "rpo_seconds": 22.34,
         "rpo_records": 47,
         "rto_seconds": 18.26,
-        "checks": {"passed": 39, "failed": 1, "unknown": 1},
+        "checks": {"passed": 42, "failed": 1, "unknown": 1},
         "not_passed": [
             "fail boot of db: crashed, not running",
             "unknown agent of app: the observation cannot be read: observed is not an object",
@@ -101,7 +101,7 @@ def test_the_summary_of_nothing_is_unknown() -> None:
 
 def test_the_last_lines_are_verdict_rpo_rto_and_report() -> None:
     assert lines(summarize(FACTS, "reports/out/x/report.html")) == [
-        "verdict  pass (41 passed, 0 failed, 0 unknown)",
+        "verdict  pass (44 passed, 0 failed, 0 unknown)",
         "RPO      22.3 s (47 records)",
         "RTO      18.3 s",
         "report   reports/out/x/report.html",

@@ -75,7 +75,7 @@ def spaced(text: str) -> str:
 def test_the_page_says_what_a_reader_looks_for() -> None:
     text = spaced(drawn().text)
     for wanted in [
-        "Passed", "All 41 checks passed", "Nothing was left behind", "Production could not be reached",
+        "Passed", "All 44 checks passed", "Nothing was left behind", "Production could not be reached",
         "RPO 22.3 s", "47 records", "RTO 18.3 s", "objective 60 s", "objective 2 min",
         "Console heartbeat", "52:54:00:61:02:1e", "J1: size one-nic", "F5: subnet web has the source's name",
         "e7f3a1c2/8", "crash-consistent", "tcg", "9.0.0", "7.2.22", "6.1.0-40-amd64", "drill 0.1.0", RUN, HASH,
@@ -168,7 +168,7 @@ def test_what_failed_stands_before_what_could_not_be_proven_and_both_lead_to_the
     facts = with_observed(facts, "heartbeat", "db", None)
     content = page.build(facts, judge(facts), HASH)
     assert [(one.check, one.word) for one in content.attention] == [("boot", "Failed"), ("heartbeat", "Not proven")]
-    assert content.headline == "1 of 41 checks failed, 1 could not be proven."
+    assert content.headline == "1 of 44 checks failed, 1 could not be proven."
     assert "came up" not in content.executive
     reader = drawn(facts)
     assert "Needs attention" in reader.text

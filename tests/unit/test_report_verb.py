@@ -28,7 +28,7 @@ def test_a_run_is_drawn_again_by_its_id(drill: CommandLine, runs: Path) -> None:
     spoken = drill("report", "old")
     assert (spoken.exit_code, spoken.errors) == (0, "")
     assert spoken.output.splitlines()[-1] == f"report   {runs / 'old' / 'report.html'}"
-    assert "All 41 checks passed" in (runs / "old" / "report.html").read_text(encoding="utf-8")
+    assert "All 44 checks passed" in (runs / "old" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("kind", "begins"), [("html", "<!DOCTYPE html>"), ("junit", "<?xml"), ("json", "{")])

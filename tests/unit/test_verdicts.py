@@ -97,6 +97,14 @@ PLANTS = {
         check="disk_content", vm="db", edit=lambda v: cast("dict[str, Json]", v["disks"]).pop("vdc"), reason="vdc"
     ),
     "extra disk": Plant(check="disk_content", vm="app", edit=lambda v: _flip(v, "vdz"), reason="vdz"),
+    "rotted block": Plant(check="point_digest", vm="db", edit=lambda v: _flip(v, "vdb"), reason="vdb: what is stored"),
+    "unreadable disk": Plant(
+        check="point_digest",
+        vm="db",
+        edit=lambda v: cast("dict[str, Json]", v["disks"]).update(vdc=None),
+        reason="vdc: what is stored",
+    ),
+    "disk of no point": Plant(check="point_digest", vm="app", edit=lambda v: _flip(v, "vdz"), reason="vdz"),
     "primary stopped": Plant(check="primary", vm="db", edit=lambda v: v.update(state="off"), reason="off"),
     "replication stopped": Plant(
         check="primary", vm="db", edit=lambda v: v.update(item_state="error"), reason="running and error"
@@ -289,6 +297,7 @@ def history(acknowledged: Json, sent: Json) -> Json:
 WEAK = {
     "no witness at the source": ("disk_content", "db", {"disks": {"vda": None, "vdb": None, "vdc": None}}),
     "no disk expected": ("disk_content", "db", {"disks": {}}),
+    "no digest sealed": ("point_digest", "db", {"disks": {}}),
     "one beat asked for": ("heartbeat", "db", {"beats_min": 1}),
     "bounds the wrong way round": ("ledger", "db", {"acknowledged_before": 1158, "sent_before": 1156}),
     "bounds that were not read": ("ledger", "db", {"acknowledged_before": None, "sent_before": None}),

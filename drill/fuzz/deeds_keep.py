@@ -51,7 +51,12 @@ def _lock(scene: Scene, args: Args) -> str:
     role, points = world.role, world.points()
     point = points[integer(args, "which") % len(points)].point
     if args["on"]:
+        is_kept = world.has_reserve()
         outcome = outcome_of(lambda: role.lock(ITEM, point.epoch, point.sequence, "kept"))
+        if is_kept:
+            scene.oracle.must(
+                "I19", outcome not in ("Failed", "OSError"), f"a store with a reserve locks nothing: {outcome}"
+            )
         scene.oracle.kept.locked |= {point} if outcome == "done" else set()
         return f"locked {outcome}"
     scene.oracle.kept.locked.discard(point)

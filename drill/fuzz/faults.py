@@ -89,6 +89,7 @@ FAULTS: Final = (
     "write reordered",
     "phantom or misdirected write",
     "disk full",
+    "reserve given back",
     "connection cut",
     "flipped bit",
     "truncated log",

@@ -58,6 +58,7 @@ class Scene:
         self._marks = dict.fromkeys(SIDES, (0, 0))
         self._checked: tuple[object, ...] = ()
         self._troubled = True
+        self._reserved = 0
         self._calm = 0
         self._standing = 0
         self._fresh = 0
@@ -88,6 +89,7 @@ class Scene:
         world.network.flipped.clear()
         for side, files in world.files.items():
             self._marks[side] = (files.failed_syncs, files.times_full)
+        self._reserved = world.reserved()
         self.facts = StepFacts()
 
     # ------------------------------------------------------------------------------------------------------- the guest
@@ -195,7 +197,7 @@ class Scene:
         world.network.up, world.network.deaf = True, False
         world.clock.frozen, world.clock.rate = False, 1
         world.hypervisor.start()
-        stopped = self._is_stopped()
+        stopped = self.is_stopped()
         for side in SIDES:
             world.files[side].room = None
             process = world.processes[side]
@@ -220,8 +222,14 @@ class Scene:
         """What a process that was started does first; what became of it."""
         world = self.world
         world.files[side].failed_syncs = 0
+        world.files[side].doubted.clear()
         self._marks[side] = (0, self._marks[side][1])
+        is_kept = side == RECEIVER and world.has_reserve()
         outcome = outcome_of(lambda: world.open(side))
+        if is_kept:
+            self.oracle.must(
+                "I19", outcome not in ("Failed", "OSError"), f"a store with a reserve is not opened: {outcome}"
+            )
         if side == SOURCE and outcome != "done":
             world.stop(SOURCE)
         return outcome
@@ -270,7 +278,7 @@ class Scene:
         """Whether a side's file system must be mounted anew."""
         return self.world.files[side].read_only
 
-    def _is_stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether a side refuses to go on after a failed fsync, until it is started again (I18)."""
         return any(files.failed_syncs or files.read_only for files in self.world.files.values())
 
@@ -346,8 +354,8 @@ class Scene:
         self._look_at_test()
 
     def _look_at_test(self) -> None:
-        """What a test failover that stays shows is what its point is, whatever was done beneath it."""
-        for point in self.oracle.kept.used:
+        """What a test failover that stays shows is what its point is, whatever was done beneath it; but for rot."""
+        for point in self.oracle.kept.used - self.oracle.damaged:
             truth = self.world.hypervisor.instants[point.begun_us].disks
             for disk in self.held:
                 try:
@@ -390,17 +398,26 @@ class Scene:
             or world.store is None
             or any(files.room is not None for files in world.files.values())
             or any(process.armed for process in world.processes.values())
-            or self._is_stopped()
+            or self.is_stopped()
         )
 
     def _failed_syncs(self) -> frozenset[str]:
         for side, files in self.world.files.items():
             self.oracle.must("I18", not files.retried_syncs, f"{side}: a failed fsync was simply tried again")
+            again = files.replaced_in_doubt
+            self.oracle.must("I18", not again, f"{side}: a state file was replaced although its last sync had failed")
         return frozenset(s for s, files in self.world.files.items() if files.failed_syncs > self._marks[s][0])
 
     def _full(self) -> frozenset[str]:
         found = {side for side, files in self.world.files.items() if files.times_full > self._marks[side][1]}
-        return frozenset(found | {side for side in SIDES if f"{side} ENOSPC" in self.world.happened})
+        found |= {side for side in SIDES if f"{side} ENOSPC" in self.world.happened}
+        return frozenset(found - ({RECEIVER} if self.gave_reserve() else set()))
+
+    def gave_reserve(self) -> bool:
+        """Whether the receiver gave its reserve back within this step: what found no room may have found it then."""
+        if given := self._reserved > 0 and not self.world.reserved():
+            self.world.noted["reserve given back"] += 1
+        return given
 
     def _offered(self, header: LogHeader) -> None:
         thaw.judge_flag(self.oracle, header, self.world.hypervisor)

@@ -53,6 +53,7 @@ WEIGHTS: Final = {
     "second": 0.3,
     "hostile": 0.3,
     "old file": 0.5,
+    "undo": 0.05,
     "offline": 0.5,
     "pause": 0.3,
     "resync": 0.3,
@@ -75,7 +76,7 @@ STORAGE: Final = (
     *("crash", "power", "sync", "write", "stuck", "read", "space"),
     *("close", "descriptors", "memory", "device"),
 )
-_STORAGE_WEIGHTS: Final = {"close": 0.6, "descriptors": 0.6, "memory": 0.6, "device": 1.2}
+_STORAGE_WEIGHTS: Final = {"sync": 1.6, "close": 0.6, "descriptors": 0.6, "memory": 0.6, "device": 1.2}
 CYCLE_FAULTS: Final = {
     **{f"source {kind}": _STORAGE_WEIGHTS.get(kind, 1.0) for kind in STORAGE},
     **{f"receiver {kind}": _STORAGE_WEIGHTS.get(kind, 1.5) for kind in STORAGE},
@@ -356,6 +357,7 @@ _MAKERS: Final[Mapping[str, Callable[[Random], dict[str, Value]]]] = {
         "revert": rng.random() < 0.5,
         "which": rng.randrange(64),
     },
+    "undo": lambda rng: {"disk": rng.randrange(3), "at": rng.random()},
     "deep": lambda rng: {"disk": rng.randrange(3), "at": rng.random(), "lie": rng.random() < 0.7},
     "old file": lambda rng: {"side": rng.choice(("source", "receiver")), "file": rng.randrange(64)},
 }

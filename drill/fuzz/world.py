@@ -20,7 +20,7 @@ from drill.fuzz.neighbours import Neighbour
 from drill.fuzz.papers import Papers
 from drill.model.cycle import LogHeader
 from drill.model.point import Point, ProtectionOrder
-from drill.replication import manifest
+from drill.replication import manifest, reserve
 from drill.replication.cycle import ItemSource, SourcePorts
 from drill.replication.grants import GrantFiles
 from drill.replication.journal import NAME, Journal, JournalFile
@@ -28,7 +28,7 @@ from drill.replication.manifest import SealedPoint
 from drill.replication.receiver import Receiver
 from drill.replication.store import Store
 from drill.sim.clock import SimClock
-from drill.sim.content import Content
+from drill.sim.content import PAGE, Content
 from drill.sim.disk import SimDisk
 from drill.sim.files import SimFiles
 from drill.sim.guest import SimFreezer
@@ -45,6 +45,7 @@ ITEM = "3f0c9a52-0000-4000-8000-000000000001"
 DOMAIN = "vm"
 SOURCE, RECEIVER = "source", "receiver"
 POINTS_MAX = Keeping().most
+RESERVE_BYTES = 16 * PAGE
 T = TypeVar("T")
 
 
@@ -126,7 +127,7 @@ class World:
     def open(self, side: str) -> None:
         """What a process does first: the receiver opens its store, the source takes up its journal."""
         if side == RECEIVER:
-            self.store = Store.claimed(self.files[RECEIVER], self.clock, OneLane(), points_max=POINTS_MAX)
+            self.store = Store.claimed(self.files[RECEIVER], self.clock, OneLane(), POINTS_MAX, RESERVE_BYTES)
             self.receiver = Receiver(self.store, self.images, self.runs)
             self.role = ReceiverRole(self.store, self.receiver, GrantFiles(self.files[RECEIVER]))
             self.receiver.points(ITEM)
@@ -254,8 +255,21 @@ class World:
         return frozenset(
             path
             for path in self.files[RECEIVER].paths() - needed
-            if "/digests/" not in path or path.rpartition("/")[2].split(".")[0] not in targets
+            if path != reserve.NAME
+            and ("/digests/" not in path or path.rpartition("/")[2].split(".")[0] not in targets)
         )
+
+    def reserved(self) -> int:
+        """Bytes that the receiver keeps for the day on which its disk is full; less than all of them where it was cut
+        short in taking them."""
+        files = self.files[RECEIVER]
+        return files.inode(reserve.NAME).size if reserve.NAME in files.paths() else 0
+
+    def has_reserve(self) -> bool:
+        """Whether the receiver can do what must work on a full disk: with a whole reserve, and nothing else wrong."""
+        files, process = self.files[RECEIVER], self.processes[RECEIVER]
+        hindered = process.armed or files.read_only or files.failed_syncs
+        return files.room is not None and self.reserved() == RESERVE_BYTES and not hindered
 
     def named(self) -> frozenset[str]:
         """Files that the manifest names: of those that no point needs any more, upkeep lets go in time."""

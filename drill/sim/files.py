@@ -28,7 +28,9 @@ class SimFiles:
     """The Files port.  `process` is who uses it; `room` is how many pages are left, None for no limit.
 
     `version` counts changes.  `failed_syncs`, `retried_syncs` and `times_full` count what an oracle asks about; a
-    retried sync is one of a file whose last sync failed and to which nothing was written since.
+    retried sync is one of a file whose last sync failed and to which nothing was written since.  `doubted` are names
+    that a rename gave to another file when the sync after it failed: nobody knows which one a power failure would show,
+    and `replaced_in_doubt` counts files that were put in their place all the same.
     """
 
     def __init__(self, process: Process, rng: Random, name: str = "sim") -> None:
@@ -37,6 +39,8 @@ class SimFiles:
         self.version = 0
         self.retried_syncs = 0
         self.failed_syncs = 0
+        self.doubted: set[str] = set()
+        self.replaced_in_doubt = 0
         self.times_full = 0
         self.read_only = False
         self.losses: Counter[str] = Counter()
@@ -133,6 +137,7 @@ class SimFiles:
                 self._ask("sync_folder", path)
             except OSError:
                 self.failed_syncs += 1
+                self.doubted.update(f"{path}/{effects[1][0]}" for effects in folder.pending if len(effects) == 2)
                 if self._rng.random() < 0.5:
                     self.read_only = True
                 else:
@@ -151,6 +156,7 @@ class SimFiles:
         if self.process.armed or self.read_only:
             self._ask("replace", target)
         self.version += 1
+        self.replaced_in_doubt += target in self.doubted
         self._tree[folder].change((name, None), (goal, inode))
 
     def remove(self, path: str) -> None:

@@ -22,7 +22,7 @@ SEEDS = Path(__file__).parent / "seeds"
 def test_no_walk_falls_and_every_fault_and_invariant_comes() -> None:
     """Seeds are fixed, so that this is the same every time; `drill fuzz walk` goes on from here."""
     tally = Tally()
-    falls = [(number, fall) for number, _, fall in walk.run(1, 60, tally, most=600)]
+    falls = [(number, fall) for number, _, fall in walk.run(1, 240, tally, most=800)]
     assert not falls
     counts = {**tally.faults, **tally.invariants}
     assert not [name for name, count in counts.items() if not count]
@@ -99,7 +99,7 @@ def test_a_walk_that_fell_once_does_not_fall_any_more(path: Path) -> None:
 def test_the_verb_walks_and_counts(drill: CommandLine, tmp_path: Path) -> None:
     said = drill("fuzz", "walk", "--seconds", "1", "--seed", "8", "--traces", str(tmp_path / "walks"), "--json")
     assert (said.exit_code, said.document["failures"], said.document["falls"]) == (0, 0, [])
-    assert said.document["sequences"] > 2
+    assert said.document["sequences"] > 0
     assert said.document["canary"] == "I1"
     assert json.dumps(said.document)
     assert not (tmp_path / "walks").exists()

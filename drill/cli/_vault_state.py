@@ -207,6 +207,21 @@ def audit(out: Output, noted: str, place: str) -> None:
     out.result({"entries": found, "head": f"{head[0]}:{head[1]}"}, *lines, f"{head[0]}:{head[1]}")
 
 
+@click.command(short_help="Show what was reached.")
+@vault_option
+@spoken
+def probes(out: Output, place: str) -> None:
+    """Show the newest look at every connection that is needed: by which machine, at what, with what result."""
+    with doors(place).vault() as vault:
+        found = vault.probes.all()
+    lines = [
+        f"{one.looker} to {one.at}, {one.purpose}: {'reached' if one.reached else f'NOT REACHED, {one.cause}'}"
+        f"  {moment(one.at_us)}"
+        for one in found
+    ]
+    out.result({"probes": [asdict(one) for one in found]}, *(lines or ["nobody has looked yet"]))
+
+
 @click.command(short_help="Show what a vault keeps, and why.")
 @spoken
 def privacy(out: Output) -> None:

@@ -39,6 +39,7 @@ for _verb in (
     _vault_state.proxy,
     _vault_state.servers,
     _vault_state.clouds,
+    _vault_state.probes,
     _vault_state.audit,
     _vault_state.privacy,
     _vault_state.versions,

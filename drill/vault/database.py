@@ -23,6 +23,7 @@ from drill.vault.location import Location
 BUSY_SECONDS: Final = 30
 CONNECT_SECONDS: Final = 10
 _WRITER_LOCK: Final = 0x6472696C6C  # "drill", the number of the advisory lock
+_RUINED: Final = ("file is not a database", "database disk image is malformed")  # SQLite's own words
 _POSTGRES_OPTIONS: Final = f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout=60s -c timezone=UTC"
 
 
@@ -30,7 +31,8 @@ class Database:
     """An open database; its schema is not looked at here (drill/vault/migrate.py).
 
     Opening makes no connection.  Errors of both transactions: Unreachable when nothing answers, Failed when the
-    database refuses (nothing was written), Unknown when the connection was lost while it was committing.
+    database refuses (nothing was written), Unknown when the connection was lost while it was committing, Damaged for
+    a file that is no database.
     """
 
     def __init__(self, location: Location, *, through: tuple[str, int] | None = None, password: str = "") -> None:
@@ -108,15 +110,20 @@ class Database:
         return connection.execution_options(isolation_level="READ COMMITTED" if writes else "REPEATABLE READ")
 
     def _unreachable(self, error: exc.DBAPIError) -> DrillError:
+        if self.location.file is not None:
+            return self._meaning(error, lost=False)
         return Unreachable("the vault", self.location.shown, _first_line(error))
 
     def _meaning(self, error: exc.DBAPIError, *, lost: bool) -> DrillError:
         """What a database's error means; its words may quote values, so they are cut to the first line."""
+        said = _first_line(error)
+        if any(word in said for word in _RUINED):
+            return Damaged("the vault", f"{self.location.shown}: {said}")
         if lost and error.connection_invalidated:
-            return Unknown("writing to the vault", _first_line(error))
-        if error.connection_invalidated:
+            return Unknown("writing to the vault", said)
+        if error.connection_invalidated and self.location.file is None:
             return self._unreachable(error)
-        return Failed("working with the vault", _first_line(error), "mend the database, then do it again")
+        return Failed("working with the vault", said, "mend the database, then do it again")
 
 
 def _unchecked(connection: sqlite3.Connection, record: object) -> None:

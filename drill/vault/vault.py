@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+import sqlalchemy as sa
+
 from drill.core import registration
 from drill.errors import DrillError, Refused
 from drill.model.vault import AuditEntry, Goal, VaultFacts
@@ -40,20 +42,20 @@ class Vault:
     def make(
         cls, database: Database, clock: Clock, actor: str, *, name: str, region: str, goal: Goal = Goal.SECOND_SERVER
     ) -> Self:
-        """A new vault; it is active from then on.  Refused where there is one; then the database is closed."""
+        """A new vault; it is active from then on.  Refused where there is one; then the database is closed.
+
+        A making that was cut short is gone on with.
+        """
         registration.check_name(name, "vault")
         registration.check_name(region, "region")
-        file = database.location.file
-        if file is not None:
-            make_private(file)
         book = Book(database, clock, actor)
+        file = database.location.file
         try:
+            if file is not None and not file.exists():
+                make_private(file)
             _begin(book, name, region, goal)
         except DrillError:
             database.close()
-            if file is not None:
-                for left in file.parent.glob(f"{file.name}*"):
-                    left.unlink()
             raise
         return cls(book)
 
@@ -137,9 +139,15 @@ class Vault:
         self.close()
 
 
+def _is_vault(connection: sa.Connection) -> bool:
+    """Whether a vault was made there; tables without its name are a making that was cut short."""
+    tables = bool(migrate.revision(connection))
+    return tables and connection.execute(sa.select(schema.vault.c.id)).first() is not None
+
+
 def _begin(book: Book, name: str, region: str, goal: Goal) -> None:
     with book.database.reading() as connection:
-        if migrate.revision(connection):
+        if _is_vault(connection):
             shown = book.database.location.shown
             raise Refused(f"there is a vault in {shown} already", "B1", "drill vault show tells what is in it")
     migrate.forward(book.database)

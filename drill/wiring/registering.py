@@ -17,7 +17,7 @@ from drill.core.instants import instant
 from drill.errors import Refused
 from drill.host import holders
 from drill.host.holders import Holder
-from drill.model.vault import Goal, Membership, Registration, VaultProxy
+from drill.model.vault import Goal, Membership, Probe, Registration, VaultProxy
 from drill.ports import ServerFacts
 from drill.vault import membership
 from drill.vault.keyfile import KeyFile
@@ -72,6 +72,7 @@ def register(
             tell(f"stopping process {one.pid}")
             holders.stop(one)
         notes = vault.servers.register(told)
+        vault.probes.note([_probe(way, told)])
     node = asked.cluster.node if asked.cluster else key.server
     shown = way.location().shown
     state = ServerState(location=shown, vault_id=key.vault_id, server=key.server, node=node, proxy=asked.proxy)
@@ -87,6 +88,14 @@ def unregister(way: Doors, server: str) -> tuple[str, ...]:
     if known is not None and known.server == server:
         membership.forget(way.state)
     return clouds
+
+
+def _probe(way: Doors, told: Registration) -> Probe:
+    """That the server has just reached its vault (spec A9)."""
+    place = way.location()
+    at = f"{place.endpoint[0]}:{place.endpoint[1]}" if place.endpoint else place.shown
+    now_us = way.now().now_us()
+    return Probe(looker=told.particulars.host_name, purpose="vault", at=at, at_us=now_us, reached=True)
 
 
 def _certificate(file: Path | None, goal: Goal) -> str:

@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from drill.errors import Damaged, DrillError, Failed, Refused, Unreachable, Usage
+from drill.errors import Damaged, DrillError, Failed, Refused, Unknown, Unreachable, Usage
 from drill.vault import migrate, schema
 from drill.vault.database import Database, make_private
 from drill.vault.location import in_file, location
+from drill.vault.vault import Vault
+from fixtures.postgresql import PostgresqlServer
 from tests.vaults import Bank, JumpingClock, bank, register
 
 __all__ = ["bank"]
@@ -123,6 +125,28 @@ def test_a_vault_without_its_name_is_damaged(bank: Bank, database: Database) -> 
         bank.open()
 
 
+@pytest.mark.parametrize("revision", ["", *migrate.REVISIONS])
+def test_a_vault_whose_making_was_cut_short_is_made_by_trying_again(
+    bank: Bank, database: Database, revision: str
+) -> None:
+    if revision:
+        migrate.forward(database, revision)
+    bank.make().close()
+    with bank.open() as vault:
+        assert vault.facts().name == "shop"
+        assert vault.verify_audit()[0] == 1
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state/vault.sqlite"
+    file.write_text("what somebody wrote" * 100)
+    file.chmod(0o600)
+    with pytest.raises(Damaged, match="not a database"):
+        Bank(f"sqlite:///{file}", JumpingClock()).make()
+    assert file.read_text() == "what somebody wrote" * 100
+
+
 def test_what_a_block_raises_undoes_what_it_wrote(bank: Bank) -> None:
     def rename() -> None:
         with vault.book.writing() as change:
@@ -219,3 +243,42 @@ def test_a_location_that_is_none_is_refused_without_its_password(text: str, said
     with pytest.raises(Usage, match=said) as refused:
         location(text)
     assert "hunter2" not in str(refused.value) + refused.value.remedy
+
+
+@pytest.fixture
+def far(postgresql: PostgresqlServer) -> Bank:
+    """A place in PostgreSQL."""
+    return Bank(postgresql.database(), JumpingClock())
+
+
+def cut(postgresql: PostgresqlServer, connection: sa.Connection) -> None:
+    """End a session from outside, as a server does that is restarted."""
+    pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    postgresql.ask("postgres", f"SELECT pg_terminate_backend({pid}, 10000)")
+
+
+def test_a_connection_that_is_lost_before_the_end_has_written_nothing(far: Bank, postgresql: PostgresqlServer) -> None:
+    def work(vault: Vault) -> None:
+        with vault.book.writing() as change:
+            change.connection.execute(sa.update(schema.vault).values(name="other"))
+            cut(postgresql, change.connection)
+            change.connection.execute(sa.select(schema.vault))
+
+    with far.make() as vault:
+        with pytest.raises(Unreachable):
+            work(vault)
+        assert vault.facts().name == "shop"
+
+
+def test_whether_a_change_was_written_is_unknown_when_the_connection_is_lost_at_its_end(
+    far: Bank, postgresql: PostgresqlServer
+) -> None:
+    def work(vault: Vault) -> None:
+        with vault.book.writing() as change:
+            change.connection.execute(sa.update(schema.vault).values(name="other"))
+            cut(postgresql, change.connection)
+
+    with far.make() as vault:
+        with pytest.raises(Unknown):
+            work(vault)
+        assert vault.facts().name in {"shop", "other"}

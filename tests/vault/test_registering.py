@@ -110,6 +110,8 @@ def test_a_server_registers_unattended_and_remembers_its_vault(here: Place) -> N
     assert known is not None
     assert (known.server, known.node, known.location) == ("ny", "ny", here.doors.location().shown)
     assert stat.S_IMODE((here.doors.state / membership.FILE).stat().st_mode) == 0o600
+    with here.doors.vault() as vault:
+        assert [(one.looker, one.purpose, one.reached) for one in vault.probes.all()] == [("ny.example", "vault", True)]
     assert registering.unregister(here.doors, "ny") == ("gold1",)
     assert membership.read(here.doors.state) is None
 

@@ -87,7 +87,15 @@ def test_verbs_of_a_server_say_what_is_missing(verb: Verb, tmp_path: Path) -> No
         ("clouds", "sync", "none"), ("clouds", "encrypt", "none"), ("credential", "remove", "none"),
     ):  # fmt: skip
         assert verb(*given, state=tmp_path).exit_code == 2, given
-    for given in (("servers",), ("clouds", "list"), ("clouds", "sync"), ("privacy",), ("versions",), ("key", "list")):
+    for given in (
+        ("servers",),
+        ("probes",),
+        ("clouds", "list"),
+        ("clouds", "sync"),
+        ("privacy",),
+        ("versions",),
+        ("key", "list"),
+    ):
         assert verb(*given, "--json", state=tmp_path).exit_code == 0, given
 
 

@@ -359,6 +359,13 @@ def test_a_location_that_cannot_be_written_or_lies_is_refused_before_anything_is
         assert "full rights" in found.value.remedy
 
 
+def test_an_export_is_of_the_orders_term(carried: Carried) -> None:
+    journal = carried.pair.source.journal
+    carried.pair.source.save(replace(journal, order=replace(journal.order, term=3)))
+    carried.export()
+    assert seeding.take_in(carried.pair.link.store, carried.medium, ITEM, quiet, term=3).term == 3
+
+
 def test_a_seed_of_a_term_that_is_over_is_refused(carried: Carried) -> None:
     carried.export()
     with pytest.raises(Refused, match="term") as found:

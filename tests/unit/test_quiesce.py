@@ -67,6 +67,21 @@ def test_a_point_counts_only_where_every_answer_confirms_it(mood: Mood) -> None:
     assert quiet.reason
 
 
+@pytest.mark.parametrize(
+    ("mood", "reason"),
+    [
+        (Mood.LIES_NONE, "0 file systems were frozen, 2 were still so at the thaw"),
+        (Mood.LIES_COUNT, "2 file systems were frozen, 3 were still so at the thaw"),
+        (Mood.LIES_STATE, "the guest says that it is still frozen"),
+        (Mood.ABSENT, "the guest was not frozen: guest agent does not answer at vm: not connected"),
+        (Mood.DIES, "the freeze is not confirmed: guest agent does not answer at vm: no answer"),
+    ],
+)
+def test_why_a_point_does_not_count_is_said(mood: Mood, reason: str) -> None:
+    room = Room(mood)
+    assert room.taken(room.begin()).reason == reason
+
+
 @pytest.mark.parametrize("mood", Mood)
 def test_no_agent_keeps_a_guest_frozen_for_longer_than_ten_seconds(mood: Mood) -> None:
     room = Room(mood)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import secrets
 import threading
 import time
@@ -170,8 +171,13 @@ class WatchedPairs:
         self._pairs = self._folder.read()
         self._looked = time.monotonic()
         self._rejected: tuple[tuple[int, int, int], ...] = ()
-        self.edition = 0
-        """How often other keys were taken up."""
+        self._edition = 0
+
+    @property
+    def edition(self) -> int:
+        """How often other keys were taken up, a look at the files included."""
+        _ = self.now
+        return self._edition
 
     @property
     def now(self) -> Pairs:
@@ -191,7 +197,7 @@ class WatchedPairs:
             self._rejected = stamp
             log.error("pair keys not taken, the old ones stay: folder=%s message=%s", self._folder.folder, error)
             return
-        self.edition += 1
+        self._edition += 1
         log.info("pair keys read: folder=%s keys=%d", self._folder.folder, len(self._pairs.keys))
 
 
@@ -249,7 +255,7 @@ def _certificate(holder: Identity, now: datetime) -> bytes:
 def _private(file: Path) -> bytes:
     """A file's content; Refused when others than its owner can read it."""
     with file.open("rb") as opened:
-        if file.stat().st_mode & 0o077:
+        if os.fstat(opened.fileno()).st_mode & 0o077:
             raise Refused(f"{file} can be read by others", "", f"chmod 600 {file}")
         return opened.read(_FILE_BYTES_MAX + 1)
 

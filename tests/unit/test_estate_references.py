@@ -294,3 +294,75 @@ def test_networks_of_one_name_at_two_sites_are_told_apart_by_the_site(tmp_path: 
     file.write_text(text, encoding="utf-8")
     estate = load(file)
     assert estate.mapped_network("chicago", "VMNetwork1", "new-york") == "VMNetwork1"
+
+
+REGION = (
+    TEXT.replace(
+        "policies:\n",
+        """regions:
+  - name: east-us
+    stores: [{name: store-1}, {name: store-2, tier: premium}]
+    vm_networks: [{name: cloud-net, subnets: [{name: web, cidr: 10.9.0.0/24}]}]
+    sizes: [{name: d2, max_nics: 2}]
+policies:
+  - {name: cloud, target_type: region, copy_frequency_seconds: 300}
+""",
+    )
+    .replace(
+        "target: SilverCloud2, policy: silver",
+        "region: east-us, store: store-1, policy: cloud",
+    )
+    .replace(
+        "network_mappings:\n",
+        "network_mappings:\n  - {source: VMNetwork1-NewYork, target: cloud-net}\n",
+    )
+)
+
+
+def test_a_region_is_a_target_with_its_store_its_networks_and_its_sizes(tmp_path: Path) -> None:
+    file = tmp_path / "estate.yaml"
+    text = REGION.replace(
+        "name: VM3\n", "name: VM3\n    target: {size: d2, nics: [{source: 0, addresses: [10.9.0.7]}]}\n"
+    )
+    file.write_text(text, encoding="utf-8")
+    estate = load(file)
+    item = estate.items["VM3"]
+    assert (item.pair.region, item.pair.store, item.target_host) == ("east-us", "store-1", "")
+    assert item.size == estate.regions["east-us"].size("d2")
+    assert estate.target_site(item.pair) == "east-us"
+    assert estate.mapped_network("new-york", "VMNetwork1-NewYork", "east-us") == "cloud-net"
+    assert estate.plans["silver"].target == "east-us"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("store: store-1", "store: @store-3", "region 'east-us' has no store 'store-3'; did you mean"),
+        ("region: east-us, store", "region: @west-us, store", "there is no region 'west-us'; did you mean"),
+        (", store: store-1", "", "a target cloud, or a region and a store of it (D1)"),
+        ("policy: cloud}", "policy: @silver}", "is for a site, the target is a region (E1)"),
+        ("  - name: east-us\n    stores", "  - name: @chicago\n    stores", "'chicago' is a site already"),
+        ("name: VM3\n", "name: VM3\n    target: {host: @chi-silver-1}\n", "a region has no hosts to choose"),
+        ("name: VM3\n", "name: VM3\n    target: {size: @large}\n", "region 'east-us' has no size 'large'"),
+        ("name: VM3\n", "name: VM3\n    target: {name: @a_b}\n", "is not 1 to 63 letters, digits and hyphens (J7)"),
+        (
+            "name: VM3\n",
+            "name: VM3\n    target: {disks: [@{target: vda, location: TargetShare1}]}\n",
+            "a region has its store",
+        ),
+        ("size_bytes: 21474836480, location: SourceVolume2", "size_bytes: @2199023255553", "larger than 2 TiB (J7)"),
+        (
+            "      - {target: vdb, size_bytes: 214748364800, location: SourceVolume2}\n",
+            "".join(f"      - {{target: vd{letter}}}\n" for letter in "bcdefghijklmnopqr"),
+            "17 data disks are more than 16 (J7)",
+        ),
+    ],
+)
+def test_what_a_region_does_not_take_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in REGION
+    changed = REGION.replace(old, new, 1)
+    where, said = refused(tmp_path, changed.replace("@", ""))
+    assert problem in said
+    if "@" in new:
+        before = changed[: changed.index("@")]
+        assert where == f"{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2]) + 1}", said

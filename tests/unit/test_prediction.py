@@ -70,6 +70,7 @@ def test_an_address_outside_a_servers_pool_is_static(change: dict[str, Any]) -> 
     assert {one.mode for one in predict_nics(known.items["db"], primary("db"), known)} == {"static"}
 
 
+@pytest.mark.spec("L3.b")
 def test_the_bubble_has_the_subnets_of_the_target_network_and_reserves_leased_addresses() -> None:
     known = estate()
     nics = predict_nics(known.items["db"], primary("db"), known)

@@ -12,7 +12,7 @@ from drill.cli._estate import estate_option, new_run_id, open_controller, read_e
 from drill.cli.output import Output, spoken
 from drill.core.failover_test import FailoverTest
 from drill.errors import Refused, Usage
-from drill.wiring.controller import system_clock
+from drill.wiring.controller import check_identity, system_clock
 
 
 @click.command()
@@ -32,6 +32,7 @@ def command(out: Output, plan: str, choice: str, network: str, run_id: str | Non
     known = read_estate(estate)
     if plan not in known.plans:
         raise Usage(problem=f"there is no plan {plan!r}", cure=f"the estate has: {', '.join(sorted(known.plans))}")
+    check_identity()
     order = FailoverTest(
         run=run_id or new_run_id(plan),
         estate=known,

@@ -65,7 +65,7 @@ class Bundle:
                 raise Refused(f"{path} can be read by others", "", f"chmod 600 {path}")
             return certificate.passport(x509.load_pem_x509_certificate(path.read_bytes()))
         except FileNotFoundError as error:
-            cure = f"drill vault issue DIR --to source/NAME --into {self.folder}"
+            cure = f"drill vault issue DIR --to ROLE/NAME --into {self.folder}; ROLE is controller, source or receiver"
             raise Usage(f"there is no certificate in {self.folder}", cure) from error
         except ValueError as error:
             raise Untrusted(str(path), f"holds no certificate ({error})", certificate.RENEW) from error

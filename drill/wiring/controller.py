@@ -24,6 +24,7 @@ from drill.errors import DrillError, Failed, Refused, Usage
 from drill.host.clock import HostClock
 from drill.host.histories import LocalHistories
 from drill.hypervisor.host import LibvirtHypervisor
+from drill.identity.bundle import Bundle
 from drill.model.estate import ConsistencyGroup, Estate, Policy
 from drill.model.fact import Fact
 from drill.model.identity import Authentication, Identity, Role
@@ -79,6 +80,11 @@ class RemoteHosts:
 def actions(estate: Estate, clock: Clock) -> Actions:
     """What performs commands against an estate's real hosts."""
     return Actions(hosts=RemoteHosts(estate), clock=clock, vault=estate.vault, histories=LocalHistories())
+
+
+def check_identity() -> None:
+    """Usage where this controller has no certificate: before a run begins that every agent would refuse."""
+    Bundle(identity_folder()).passport()
 
 
 def identity_folder() -> Path:

@@ -10,7 +10,14 @@ import pytest
 from drill.errors import Untrusted
 from drill.lab import certificates
 from drill.model.identity import Identity, Role
-from tests.faults.bench_lab import bench_lab, in_the_middle_of_a_cycle, sealed, sealed_soon, slow_link
+from tests.faults.bench_lab import (
+    bench_lab,
+    in_the_middle_of_a_cycle,
+    more_to_send_than_may_be_in_flight,
+    sealed,
+    sealed_soon,
+    slow_link,
+)
 from tests.lab.micro_machines import await_done
 from tests.lab.replicated import Replicated
 
@@ -40,6 +47,7 @@ def test_certificates_renewed_revoked_and_expired_while_streaming(vm: Replicated
 
     old = {one.serial for one in authority.issued() if one.identity == holder}
     with slow_link(vm):
+        more_to_send_than_may_be_in_flight(vm)
         cycle = in_the_middle_of_a_cycle(vm)
         authority.revoke(frozenset(old))
         authority.publish(far)

@@ -110,6 +110,7 @@ def test_a_source_agent_killed_in_the_middle_of_a_cycle_loses_nothing(vm: Replic
 @pytest.mark.usefixtures("slow")
 def test_a_receiver_killed_in_the_middle_of_a_log_loses_nothing(vm: Replicated) -> None:
     before = vm.points()[-1]
+    more_to_send_than_may_be_in_flight(vm)  # 15 s on this link: also a slow machine kills before it is sealed
     cycle = in_the_middle_of_a_cycle(vm)
     vm.kill_agent(vm.far, RECEIVER)
     cycle.join()

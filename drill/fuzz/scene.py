@@ -58,7 +58,7 @@ class Scene:
         self._marks = dict.fromkeys(SIDES, (0, 0))
         self._checked: tuple[object, ...] = ()
         self._troubled = True
-        self._reserved = 0
+        self._reserved: int | None = None
         self._calm = 0
         self._standing = 0
         self._fresh = 0
@@ -415,7 +415,7 @@ class Scene:
 
     def gave_reserve(self) -> bool:
         """Whether the receiver gave its reserve back within this step: what found no room may have found it then."""
-        if given := self._reserved > 0 and not self.world.reserved():
+        if given := self._reserved is not None and self.world.reserved() is None:
             self.world.noted["reserve given back"] += 1
         return given
 

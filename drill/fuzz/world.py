@@ -259,17 +259,17 @@ class World:
             and ("/digests/" not in path or path.rpartition("/")[2].split(".")[0] not in targets)
         )
 
-    def reserved(self) -> int:
-        """Bytes that the receiver keeps for the day on which its disk is full; less than all of them where it was cut
-        short in taking them."""
+    def reserved(self) -> int | None:
+        """Pages that the receiver keeps for the day on which its disk is full; fewer than all of them where it was cut
+        short in taking them, None where it has none."""
         files = self.files[RECEIVER]
-        return files.inode(reserve.NAME).size if reserve.NAME in files.paths() else 0
+        return len(files.inode(reserve.NAME).pages) if reserve.NAME in files.paths() else None
 
     def has_reserve(self) -> bool:
         """Whether the receiver can do what must work on a full disk: with a whole reserve, and nothing else wrong."""
         files, process = self.files[RECEIVER], self.processes[RECEIVER]
         hindered = process.armed or files.read_only or files.failed_syncs
-        return files.room is not None and self.reserved() == RESERVE_BYTES and not hindered
+        return files.room is not None and self.reserved() == RESERVE_BYTES // PAGE and not hindered
 
     def named(self) -> frozenset[str]:
         """Files that the manifest names: of those that no point needs any more, upkeep lets go in time."""

@@ -276,7 +276,11 @@ class Manifests:
                 raise Damaged(f"{item}/{NAME}", f"it names {min(missing)}, which is not there: an old copy of it?")
             else:
                 self._reserve.backed(lambda: self._write(found.value, found.generation + 1))
-            self._collect(self._open[item].value)
+            try:
+                self._collect(self._open[item].value)
+            except OSError:
+                self.close(item)  # what is left is collected when it is opened again
+                raise
         return self._open[item]
 
     def _write(self, manifest: Manifest, generation: int) -> None:

@@ -33,6 +33,7 @@ class Reserve:
         try:
             for start in range(0, self._size, len(_BLOCK)):
                 self._files.write(NAME, start, _BLOCK[: self._size - start])
+            self._files.sync(NAME)
         except OSError:
             self.give_back()
 

@@ -36,7 +36,7 @@ def test_frames_are_compressed_where_the_order_says_so(compress: bool, codec: Co
 def test_what_did_not_compress_eight_times_in_a_row_is_tried_every_eighth_time_until_it_does() -> None:
     pair = Pair({"vda": 20 * MIB})
     pair.link.fail = lambda step: pair.clock.sleep(1) if step == "write" else None  # a line where compressing pays
-    pair.host.write("vda", 0, random.Random(1).randbytes(10 * MIB) + b"text" * (10 * MIB // 4))
+    pair.host.write("vda", 0, random.Random(1).randbytes(8 * MIB) + b"text" * (12 * MIB // 4))
     pair.cycle()
     assert codecs(pair) == [Codec.STORED] * 15 + [Codec.ZSTD] * 5
 

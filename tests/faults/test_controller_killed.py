@@ -20,7 +20,7 @@ from drill.model.verdict import Outcome
 from drill.orchestration.durable import DurableRuns
 from drill.reporting.record import read
 
-STEPS = 69
+STEPS = 72
 SAMPLED = (0, 24, 52)
 
 

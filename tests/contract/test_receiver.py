@@ -181,3 +181,28 @@ def test_a_source_is_told_the_digests_of_the_newest_point(desk: Desk) -> None:
     disk = desk.pair.host.instants[head.begun_us]["vdb"]
     assert table.rstrip(b"\0") == pages.leaves(memoryview(disk)).rstrip(b"\0")
     assert desk.receiver.chunks(ITEM, head.epoch, head.sequence, "vdb", 0, 1) == pages.chunk_digest(table).hex()
+
+
+def proof(desk: Desk, sequence: int) -> dict[str, str]:
+    slices = desk.receiver.proof(ITEM, desk.receiver.points(ITEM)[0].epoch, sequence)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            return dict(end.value)
+
+
+def test_a_proof_that_finds_rot_says_at_once_who_else_has_it_and_what_must_come_again(desk: Desk) -> None:
+    head = desk.receiver.points(ITEM)[-1]
+    sealed = {disk.target: disk.digest for disk in head.disks}
+    assert proof(desk, 3) == sealed
+    while desk.receiver.scrub(ITEM):
+        pass
+    base = desk.pair.points()[0].disk("vda")
+    assert base is not None
+    desk.pair.target_files.write(f"{ITEM}/{base.file}", 500_000, b"!")
+    found = proof(desk, 3)
+    assert (found["vda"] != sealed["vda"], found["vdb"]) == (True, sealed["vdb"])
+    assert [one.damaged for one in desk.pair.points()] == [("vda",)] * 3
+    assert desk.receiver.rotten(ITEM, head.epoch, 3, "vda") == ((500_000 // 4096, 1),)
+    assert desk.receiver.rotten(ITEM, head.epoch, 3, "vdb") == ()

@@ -11,10 +11,11 @@ import pytest
 from drill.errors import BadInput, Damaged, ResyncNeeded, Usage
 from drill.host.files import LocalFiles
 from drill.model.point import Point
-from drill.replication import rot
+from drill.model.retention import RetentionPolicy
+from drill.replication import rot, stored
 from drill.replication.digests import CHUNK_BYTES
 from drill.replication.extents import PAGE_BYTES
-from drill.replication.manifest import Manifest, Rotten
+from drill.replication.manifest import Manifest, Rotten, StoredDisk
 from drill.replication.store import Store
 from tests.contract.memory_files import MemoryFiles
 from tests.contract.pair import ITEM, OneLane, Pair, StillClock
@@ -160,6 +161,20 @@ def test_leaves_and_their_pages_that_both_rotted_bring_the_whole_disk(pair: Pair
     assert damaged(pair) == [1, 2, 3, 4]
 
 
+def test_leaves_that_rotted_over_a_file_that_is_gone_bring_the_whole_disk(pair: Pair) -> None:
+    """The file that would tell what they were went while the agent ran."""
+    pair.cycle()
+    base = pair.points()[0].disk("vda")
+    assert base is not None
+    pair.target_files.remove(f"{ITEM}/{base.file}")
+    path = f"{ITEM}/digests/vda.leaves"
+    pair.target_files.write(path, 4000, bytes([pair.target_files.read(path)[4000] ^ 1]))
+    pair.link.store.scrub(ITEM, every=True)
+    report = pair.link.store.report(ITEM)
+    assert (report.owed, report.rotten) == (("vda",), ())
+    assert damaged(pair) == [1, 2, 3, 4]
+
+
 def until_read(pair: Pair, slices: int) -> None:
     """Some slices of the pass that is due."""
     for _ in range(slices):
@@ -243,6 +258,49 @@ def test_a_disk_that_is_gone_is_not_owed() -> None:
     finish(pair)
     assert damaged(pair) == [1]
     assert pair.link.store.report(ITEM).owed == ()
+
+
+def test_a_disk_that_goes_while_it_is_looked_at_is_not_owed() -> None:
+    slices = 0
+    while True:
+        pair = tiny()
+        until_read(pair, slices)
+        if pair.link.store.report(ITEM).owed:
+            break
+        pair.host.disks["vdb"] = bytearray(4096)
+        del pair.host.disks["vda"]
+        pair.cycle()
+        finish(pair)
+        assert damaged(pair) == [1], slices
+        assert pair.link.store.report(ITEM).owed == (), slices
+        slices += 1
+    assert slices > 3
+
+
+def test_a_point_that_goes_while_it_is_looked_at_leaves_its_rot_to_be_found() -> None:
+    """At every slice of the pass a newer point takes its place over the same base, and has what rotted: it is found at
+    once or by the next pass."""
+    slices, at_once = 0, set[bool]()
+    while True:
+        pair = tiny()
+        pair.link.store.retain(ITEM, RetentionPolicy(window_seconds=0, additional=0))
+        until_read(pair, slices)
+        if pair.link.store.report(ITEM).owed:
+            break
+        pair.host.write("vda", 0, b"beside it")
+        pair.cycle()
+        while pair.link.store.tend(ITEM, frozenset()):
+            pass
+        while pair.link.store.scrub(ITEM):
+            assert bool(pair.link.store.report(ITEM).owed) == (2 in damaged(pair)), "no point of an owed disk is served"
+        at_once.add(damaged(pair) == [2])
+        pair.clock.sleep(7 * 24 * 3600)
+        finish(pair)
+        assert damaged(pair) == [2], slices
+        assert pair.link.store.report(ITEM).rotten == (("vda", 1),), slices
+        slices += 1
+    assert slices > 3
+    assert at_once == {True, False}
 
 
 def test_rot_is_noted_for_one_disk_and_not_for_another() -> None:
@@ -344,6 +402,19 @@ def test_a_scrub_does_not_read_holes(tmp_path: Path) -> None:
     Store(files, StillClock(), OneLane()).scrub(ITEM, every=True)
     assert files.read_bytes < 40 << 20
     assert damaged(pair) == []
+
+
+def test_zeros_that_take_room_have_the_digests_of_a_hole(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / ITEM).mkdir()
+    (tmp_path / ITEM / "zeros.raw").write_bytes(bytes(1 << 20))
+    files.truncate(f"{ITEM}/hole.raw", 1 << 20)
+    assert files.next_data(f"{ITEM}/zeros.raw", 0) == 0, "they take room"
+    tables = [
+        stored.table(files, ITEM, StoredDisk(target="vda", file=f"{name}.raw", format="raw"), 0)
+        for name in ("zeros", "hole")
+    ]
+    assert tables[0] == tables[1]
 
 
 def test_a_manifest_says_what_rotted() -> None:

@@ -255,6 +255,27 @@ def test_what_the_manifest_does_not_name_is_collected_when_the_item_is_opened(pa
     assert not any("base-" in name for name in gone)
 
 
+def test_an_orphan_that_cannot_be_removed_is_tried_again_at_the_next_request() -> None:
+    pair = Pair(DISKS)
+    pair.cycle()
+    assert isinstance(pair.target_files, MemoryFiles)
+    files, orphan = pair.target_files, f"{ITEM}/point-xxxx-9.vda.qcow2"
+    files.write(orphan, 0, b"half")
+
+    def fail(operation: str, path: str) -> None:
+        if (operation, path) == ("remove", orphan):
+            raise OSError(errno.EIO, "planted", path)
+
+    files.fail = fail
+    pair.restart_receiver()
+    for _ in range(2):
+        with pytest.raises(OSError, match="planted"):
+            pair.points()
+    files.fail = lambda operation, path: None
+    assert len(pair.points()) == 1
+    assert orphan not in files.paths()
+
+
 def test_orphans_of_a_first_copy_are_collected_too(pair: Pair) -> None:
     pair.target_files.make_folder(f"{ITEM}/digests")
     pair.target_files.write(f"{ITEM}/base-xxxx-1.vda.raw", 0, b"half")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drill.core import regions
+from drill.core import estate_step, regions
 from drill.model.network import NetworkMapping
 from tests.new_york import estate, mended, told, with_region
 
@@ -60,6 +60,28 @@ def test_what_is_in_use_is_not_moved() -> None:
     assert regions.moving(known, "network", "lan") == ()
     (found,) = regions.moving(replace(known, network_mappings=(lan,)), "network", "lan")
     assert "VMNetwork1-NewYork" in found.problem
+
+
+@pytest.mark.spec("A13.e")
+def test_a_step_that_moves_what_is_in_use_is_refused_and_any_other_is_not() -> None:
+    """From one estate to the next: a store to another region, a network to another, with and without a user."""
+    before = with_region(estate())
+    north, lan = before.regions["north"], before.networks[-1]
+    south = replace(north, name="south", stores=(replace(north.stores[0], region="south"),))
+    stores_moved = replace(before, regions={"north": replace(north, stores=()), "south": south})
+    assert told(estate_step.step(before, stores_moved)) == ["A13 store store1"]
+    assert estate_step.step(replace(before, pairs={}), stores_moved) == (), "nobody uses it"
+    networks_moved = replace(
+        before, regions={"north": north, "south": replace(south, stores=())},
+        networks=(*before.networks[:-1], replace(lan, site="south")),
+    )  # fmt: skip
+    mapped = NetworkMapping(source_site="NewYork", source="VMNetwork1-NewYork", target_site="north", target="lan")
+    used = replace(before, network_mappings=(mapped,))
+    assert told(estate_step.step(used, networks_moved)) == ["A13 network lan"]
+    assert estate_step.step(before, networks_moved) == ()
+    gone = replace(before, regions={"north": replace(north, stores=())}, networks=before.networks[:-1])
+    assert estate_step.step(used, gone) == (), "what is gone has not moved; a broken reference is another rule"
+    assert estate_step.step(used, used) == ()
 
 
 @pytest.mark.spec("B10.a", "B10.b")

@@ -89,7 +89,7 @@ def fuzz_walk(out: Output, seconds: float, seed: int, traces: Path, tier: str) -
 
 @command.command("crash")
 @click.option(
-    "--states", type=click.IntRange(min=1), default=100_000, show_default=True, help="Stop after so many states."
+    "--states", type=click.IntRange(min=1), default=100_000, show_default=True, help="So many must be reached."
 )
 @click.option("--seconds", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Stop after so long.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Processes that share the work.  [default: one per core]")
@@ -132,6 +132,12 @@ def fuzz_crash(out: Output, states: int, seconds: float, jobs: int | None, trace
     )
     if bad:
         raise Failed("drill fuzz crash", f"{len(bad)} states are bad", f"drill fuzz replay {bad[0]['trace']}")
+    if count.states < states:
+        raise Failed(
+            "drill fuzz crash",
+            f"{count.states} states were reached, not {states}",
+            "give it more --seconds; where it ended before them it found nothing new, and needs more scripts",
+        )
 
 
 @command.command("planted")

@@ -2,9 +2,9 @@
 
 Each script ends with a step under test.  It is repeated with a crash at its first, second, … operation on either side:
 a killed process, and power failures that leave different parts of what was pending.  After each the side starts again,
-and is crashed once more at every operation of its start (I17).  A state is what is durable right after the last crash.
-States that were seen already are not gone on from; from every new one both sides recover, all invariants are checked,
-and the replica must become exact (L1).
+and is crashed once more at every operation of its start (I17), after every loss that left a new state.  A state is what
+is durable right after the last crash.  States that were seen already are not gone on from; from every new one both
+sides recover, all invariants are checked, and the replica must become exact (L1).
 
 What a power failure may leave is looked at on copies of the files, which cost a hundredth of a walk; only results that
 are new are gone on from.  A start touches its own side alone, so one walk looks at every operation of it: what a crash
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
@@ -27,20 +27,17 @@ from typing import Final, TypeAlias
 
 from drill.fuzz.faults import SIDES
 from drill.fuzz.perform import Walk
+from drill.fuzz.positions import LOOKS, Dark, Origin, Position
 from drill.fuzz.scene import nobody_asks
 from drill.fuzz.scripts import DISKS, SCRIPTS
 from drill.fuzz.snapshot import Snapshot
-from drill.fuzz.steps import Step, Value
 from drill.fuzz.trace import Trace
 from drill.fuzz.walk import PROGRESS_SECONDS, Fall, Route, ended, walk
 from drill.fuzz.world import World
 from drill.sim.files import SimFiles
 
-LOOKS: Final = 12
-"""So many results of a power failure are looked at at one operation before the next one's turn; """
-
 LOOKS_MAX: Final = 384
-"""twice as many the next time while half of them were new, up to these;"""
+"""Twice as many results are looked at the next time while half of them were new, up to these;"""
 
 FIRST_LOOKS: Final = {True: 1, False: 3}
 """at the first turn of all fewer, so that every script has its turn: by whether a start is crashed."""
@@ -78,43 +75,6 @@ class Count:
     def states(self) -> int:
         """Distinct states that were recovered from."""
         return min(self.crashes, len(self.seen))
-
-
-@dataclass(slots=True)
-class Position:
-    """One operation to crash at: `start` is that of the start which follows a crash there, None for none.
-
-    `looked` counts the results of a power failure that were looked at, `looks` says how many will be at its next turn,
-    `gain` what part of the last ones was new, `dull` how often in a row none was.
-    """
-
-    script: str
-    fault: str
-    at: int
-    start: int | None
-    looked: int = 0
-    looks: int = LOOKS
-    gain: float = 0.0
-    dull: int = 0
-
-    @property
-    def side(self) -> str:
-        """Who crashes."""
-        return self.fault.partition(" ")[0]
-
-    def steps(self, loss: int) -> tuple[Step, ...]:
-        """The step under test with the crash, and the start with its crash; the last one loses what `loss` says."""
-        last, first = SCRIPTS[self.script][-1], loss if self.start is None else 0
-        faults: Value = [[self.fault, self.at]]
-        crash = Step(last.kind, {**last.args, "faults": faults, "salt": self.at, "loss": first})
-        if self.start is None:
-            return (crash,)
-        again: Value = [[self.fault, self.start]]
-        return crash, Step("restart", {"side": self.side, "faults": again, "salt": self.start, "loss": loss})
-
-    def route(self, loss: int) -> Route:
-        """All of it, from the beginning."""
-        return Route(DISKS, (*SCRIPTS[self.script][:-1], *self.steps(loss)))
 
 
 @dataclass(slots=True)
@@ -165,8 +125,10 @@ def _everything(count: Count, names: tuple[str, ...]) -> Iterator[_Tried]:
     while positions:
         positions.sort(key=lambda position: -position.gain)
         for position in positions[: 1 + len(positions) // TURN]:
-            struck, losses = _look(position, count, position.looks, begun[position.script])
+            origin = begun[position.script]
+            struck, losses = _look(position, count, position.looks, origin)
             yield from _recovered(position, losses, count, struck)
+            yield from deeper(position, count, origin, positions)
             position.dull = 0 if losses else position.dull + 1
             position.looks = min(2 * position.looks, LOOKS_MAX) if position.gain >= 0.5 else LOOKS
         positions = [position for position in positions if position.dull < DULL]
@@ -197,19 +159,44 @@ def _explored(begun: Snapshot, name: str, fault: str, count: Count, positions: l
         if crashed is None:
             continue
         count.restarted.add((struck.states[0][0], fault))
-        found, writes = started(crashed, Position(name, fault, at, ENDLESS), count)
-        for again, losses in found:
-            if losses:
-                yield from _recovered(again, losses, count, strike(again, range(losses[0], losses[0] + 1), crashed, -1))
-        for again in writes:
-            struck, losses = _look(again, count, FIRST_LOOKS[True], crashed, -1)
-            yield from _recovered(again, losses, count, struck)
-        positions += [*(again for again, _ in found), *writes] if fault.endswith("power") else []
+        again = yield from _crashed_again(crashed, Position(name, fault, at, ENDLESS), count)
+        positions += again if fault.endswith("power") else []
 
 
-def started(
-    crashed: Snapshot, start: Position, count: Count
-) -> tuple[list[tuple[Position, list[int]]], list[Position]]:
+def deeper(position: Position, count: Count, origin: Snapshot, positions: list[Position]) -> Iterator[_Tried]:
+    """Crash the start after every loss that left a new state here, for another loss is another start."""
+    owed, position.owed = position.owed, []
+    kept = lit(position, origin) if owed else None
+    if kept is None:
+        return
+    for loss in owed:
+        start = Position(position.script, position.fault, position.at, ENDLESS, before=loss)
+        again = yield from _crashed_again(Dark(kept, position.side, loss), start, count)
+        positions += [one for one in again if one.gain]
+
+
+def lit(position: Position, origin: Origin) -> Snapshot | None:
+    """The walk after this crash, but with all that was pending when the power failed: see `Dark`."""
+    struck = strike(position, range(1), origin)
+    if struck is None or struck.before is None:
+        return None
+    struck.walker.scene.world.files[position.side].become(struck.before)
+    return Snapshot(struck.walker)
+
+
+def _crashed_again(crashed: Origin, start: Position, count: Count) -> Generator[_Tried, None, list[Position]]:
+    """Crash a start once at each of its operations; returns these."""
+    found, writes = started(crashed, start, count)
+    for again, losses in found:
+        if losses:
+            yield from _recovered(again, losses, count, strike(again, range(losses[0], losses[0] + 1), crashed, -1))
+    for again in writes:
+        struck, losses = _look(again, count, FIRST_LOOKS[True], crashed, -1)
+        yield from _recovered(again, losses, count, struck)
+    return [*(again for again, _ in found), *writes]
+
+
+def started(crashed: Origin, start: Position, count: Count) -> tuple[list[tuple[Position, list[int]]], list[Position]]:
     """One walk through the start that follows a crash.
 
     Gives the operations before which something had changed, each with the losses that leave a new state; and the
@@ -267,7 +254,7 @@ def _leavings(world: World, side: str, losses: range, *, power: bool) -> Iterato
 
 
 def _look(
-    position: Position, count: Count, looks: int, origin: Snapshot, first: int = 0
+    position: Position, count: Count, looks: int, origin: Origin, first: int = 0
 ) -> tuple[Struck | None, list[int]]:
     """The crash at this operation, None where it never came; the losses that leave a new state."""
     losses = range(position.looked, position.looked + looks)
@@ -275,10 +262,12 @@ def _look(
     struck = strike(position, losses, origin, first)
     found = _fresh(count, struck.states) if struck else []
     position.gain = len(found) / looks
+    if position.start is None and position.fault.endswith("power"):
+        position.owed += [loss for loss in found if loss]  # after loss 0 it was crashed when it was first looked at
     return struck, found
 
 
-def strike(position: Position, losses: range, origin: Snapshot, first: int = 0) -> Struck | None:
+def strike(position: Position, losses: range, origin: Origin, first: int = 0) -> Struck | None:
     """Walk from `origin` to the crash, by the position's steps from the `first` on; None when it never came."""
     walker = origin.walk()
     world, noted = walker.scene.world, walker.scene.world.noted

@@ -5,19 +5,25 @@ States are told apart by Python's own hash, which is the same in processes that 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from typing import Final, TypeAlias
 
+from drill.errors import Failed
 from drill.fuzz import crash
 from drill.fuzz.trace import Trace
 from drill.fuzz.walk import PROGRESS_SECONDS
 
 BATCH: Final = 50
+COLLECT_EVERY: Final = 50_000
+"""Objects more: copies of walks are many, and few of them refer back to themselves."""
+
 _Said: TypeAlias = "tuple[int, int, set[str], list[int], list[tuple[str, Trace]]] | None"
 """Crashes, those checked from the beginning, scripts, states and what was bad, since it was last said."""
 
@@ -53,7 +59,7 @@ def run(states: int, seconds: float, jobs: int, progress: Callable[[str], None])
     for worker in workers:
         worker.start()
     try:
-        _gather(result, said, len(workers), states, until, progress)
+        _gather(result, said, workers, states, until, progress)
     finally:
         for worker in workers:
             worker.kill()
@@ -74,14 +80,21 @@ def _alone(states: int, until: float, progress: Callable[[str], None]) -> Result
 
 
 def _gather(
-    result: Result, said: Queue[_Said], workers: int, states: int, until: float, progress: Callable[[str], None]
+    result: Result,
+    said: Queue[_Said],
+    crew: Sequence[BaseProcess],
+    states: int,
+    until: float,
+    progress: Callable[[str], None],
 ) -> None:
-    spoken = time.monotonic()
+    spoken, workers = time.monotonic(), len(crew)
     while workers and result.states < states and time.monotonic() < until:
         try:
             found = said.get(timeout=1.0)
         except queue.Empty:
-            continue
+            found = (0, 0, set(), [], [])
+        if any(one.exitcode for one in crew):
+            raise Failed("drill fuzz crash", "a process that shared the work ended before its time; its error is above")
         if found is None:
             workers -= 1
             continue
@@ -98,6 +111,7 @@ def _gather(
 
 def _work(share: slice, said: Queue[_Said]) -> None:
     """One process's part; it says what it saw every now and then, and None at its end."""
+    gc.set_threshold(COLLECT_EVERY)
     count, bad, told, checked = crash.Count(), list[tuple[str, Trace]](), 0, 0
     for name, trace in crash.every(count, crash.ENDLESS_STATES, lambda _: None, share=share):
         bad += [(name, trace)] if trace is not None else []

@@ -52,7 +52,9 @@ def _lock(scene: Scene, args: Args) -> str:
     point = points[integer(args, "which") % len(points)].point
     if args["on"]:
         is_kept = world.has_reserve()
+        scene.plan(args)
         outcome = outcome_of(lambda: role.lock(ITEM, point.epoch, point.sequence, "kept"))
+        scene.settle()
         if is_kept:
             scene.oracle.must(
                 "I19", outcome not in ("Failed", "OSError"), f"a store with a reserve locks nothing: {outcome}"
@@ -60,7 +62,10 @@ def _lock(scene: Scene, args: Args) -> str:
         scene.oracle.kept.locked |= {point} if outcome == "done" else set()
         return f"locked {outcome}"
     scene.oracle.kept.locked.discard(point)
-    return f"unlocked {outcome_of(lambda: role.unlock(ITEM, point.epoch, point.sequence))}"
+    scene.plan(args)
+    outcome = outcome_of(lambda: role.unlock(ITEM, point.epoch, point.sequence))
+    scene.settle()
+    return f"unlocked {outcome}"
 
 
 def _retain(scene: Scene, args: Args) -> str:
@@ -69,7 +74,9 @@ def _retain(scene: Scene, args: Args) -> str:
         return "nothing"
     window, additional = integer(args, "window"), integer(args, "additional")
     scene.oracle.kept.window_seconds = min(scene.oracle.kept.window_seconds, window)
+    scene.plan(args)
     outcome = outcome_of(lambda: role.retain(ITEM, RetentionPolicy(window_seconds=window, additional=additional)))
+    scene.settle()
     if outcome == "done":
         scene.oracle.kept.window_seconds = window
     return outcome

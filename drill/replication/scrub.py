@@ -264,7 +264,8 @@ class Scrub:
         """Write down what is damaged now; a point that is whole again loses its mark.
 
         Points that were sealed during the pass over a head that proves to have rotted have rotted like it.  Where it
-        is whole again, for cycles went over what had rotted, they are judged by another pass, which is due at once.
+        is whole again, for cycles went over what had rotted, they are judged by another pass, which is due at once; so
+        are those that are left where every point that was judged went, and was damaged.
         """
         before, is_owed = self._manifests.get(found.item), found.is_owed or (found.is_head_bad and found.rotten != ())
         if is_owed and found.is_head_bad:
@@ -283,7 +284,7 @@ class Scrub:
         )
         if after != before:
             self._manifests.change(after)
-        is_over = is_owed or not found.is_head_bad
+        is_over = is_owed or not (found.is_head_bad or _is_lost(found, before))
         proven.note(self._files, found.item, found.target, self._clock.now_us() if is_over else None)
 
     def _unjudged(self, found: _Pass, manifest: Manifest) -> set[Key]:
@@ -321,6 +322,14 @@ def _marked(point: SealedPoint, found: _Pass) -> SealedPoint:
     elif key in found.good:
         marks.discard(found.target)
     return point if marks == set(point.damaged) else replace(point, damaged=tuple(sorted(marks)))
+
+
+def _is_lost(found: _Pass, manifest: Manifest) -> bool:
+    """Whether every point that was judged went meanwhile, and damage with them that points behind them may share."""
+    if not found.bad:
+        return False
+    left = {_key(point) for point in manifest.points if point.disk(found.target) is not None}
+    return bool(left) and left.isdisjoint(found.good | found.bad)
 
 
 def _targets(manifest: Manifest) -> tuple[str, ...]:

@@ -48,6 +48,9 @@ TURN: Final = 16
 DULL: Final = 3
 """An operation that gave nothing new so many times in a row is left alone."""
 
+GOES_ON: Final = frozenset({"end"})
+"""Steps that go on after their crash: what another loss leaves there cannot be put under the walk afterwards."""
+
 CHECKED_EVERY: Final = 100
 
 ENDLESS: Final = 10_000
@@ -257,12 +260,14 @@ def _look(
     position: Position, count: Count, looks: int, origin: Origin, first: int = 0
 ) -> tuple[Struck | None, list[int]]:
     """The crash at this operation, None where it never came; the losses that leave a new state."""
+    goes_on = position.start is None and SCRIPTS[position.script][-1].kind in GOES_ON
+    looks = 1 if goes_on else looks
     losses = range(position.looked, position.looked + looks)
     position.looked += looks
     struck = strike(position, losses, origin, first)
     found = _fresh(count, struck.states) if struck else []
     position.gain = len(found) / looks
-    if position.start is None and position.fault.endswith("power"):
+    if position.start is None and position.fault.endswith("power") and not goes_on:
         position.owed += [loss for loss in found if loss]  # after loss 0 it was crashed when it was first looked at
     return struck, found
 

@@ -70,7 +70,7 @@ def _watch(scene: Scene, count: int) -> GroupWatch:
         ]
         for one in world.neighbours:
             one.hypervisor.guest.noted = world.note
-        scene.group = GroupWatch(world, scene.oracle, lambda: scene.write(0, 0.0, 8, scene.fresh()))
+        scene.group = GroupWatch(world, scene.oracle, scene.write_anew)
     return scene.group
 
 

@@ -119,6 +119,10 @@ class Scene:
         """What a guest writes in the middle of a cycle."""
         self.write(disk, at, 9, self.fresh())
 
+    def write_anew(self) -> None:
+        """What a guest of a group writes: a page that no walk has written yet."""
+        self.write(0, 0.0, 8, self.fresh())
+
     def rival(self) -> str:
         """A second agent's cycle; our next one begins a new epoch."""
         self.forgot = True
